@@ -1,0 +1,56 @@
+# mysqlha: `make` lists the targets. Needs Go, git and make; MySQL is found or fetched by deploy/mysqld/fetch.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# The module proxy alone, without a "direct" after it: where only the proxy can be reached, "direct" hangs.
+GOPROXY := $(shell GOTOOLCHAIN=local go env GOPROXY | sed 's/[,|].*//')
+GOFLAGS := -buildvcs=false
+GOTOOLCHAIN := local
+export GOPROXY GOFLAGS GOTOOLCHAIN
+
+# bench-failover: how many failovers; what the faults are drawn from; the servers to use. Empty: its own default.
+N := 20
+SEED :=
+POOL :=
+
+.PHONY: help build mysqld vet unit integration test demo bench-failover clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+build: ## build bin/mysqlhad and bin/mysqlha
+	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/mysqlhad ./cmd/mysqlha
+
+mysqld: ## find or fetch a mysqld and print its path
+	@deploy/mysqld/fetch
+
+vet: ## go vet and staticcheck
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+unit: ## all tests that need no mysqld, with the race detector
+	packages=$$(go list ./... | grep -v '/integration\(/\|$$\)'); go test -race $$packages
+
+# A failing fetch ends the recipe: without mysqld these tests fail, they are not skipped.
+integration: ## the tests against real mysqld and etcd
+	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -timeout 14m ./integration/...
+
+test: ## vet, unit and integration
+	@$(MAKE) --no-print-directory vet
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory integration
+
+demo: build ## a cluster on this machine that loses its primary before your eyes
+	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld bin/mysqlha sandbox demo
+
+bench-failover: build ## measure failovers: N=20 SEED= POOL=
+	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go run ./integration/benchfailover \
+	  -n $(N) $(if $(SEED),-seed $(SEED)) $(if $(POOL),-pool $(POOL))
+
+clean: ## remove what was built (a fetched mysqld stays in its cache)
+	rm -rf bin
