@@ -1,0 +1,227 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// check runs every check on the values; it changes nothing but the faults and
+// the warnings.
+func (r *reader) check() {
+	r.checkHost()
+	r.checkServers()
+	r.checkMySQL()
+	r.checkTLS()
+	r.checkEtcd()
+	r.checkListeners()
+	r.checkDurability()
+	r.checkTimings()
+	r.checkChoices()
+}
+
+// need reports a missing field; it tells whether the field has a usable value.
+func (r *reader) need(path, value, remedy string) bool {
+	if !r.sound(path) {
+		return false
+	}
+	if value == "" {
+		r.fault(path, "is missing", remedy)
+	}
+	return value != ""
+}
+
+func (r *reader) needName(path, value string) {
+	if r.need(path, value, "give it a name, such as db1") && !namePattern.MatchString(value) {
+		r.fault(path, "is "+shown(value)+", not a name", "write 1 to 63 of a-z, 0-9 and -, not beginning with -")
+	}
+}
+
+func (r *reader) checkHost() {
+	c := r.cfg
+	r.needName("cluster", c.Cluster)
+	r.needName("name", c.Name)
+	known := []string{string(RoleMember), string(RoleRedirector), string(RoleEtcd)}
+	for i, role := range c.Roles {
+		path := fmt.Sprintf("roles[%d]", i)
+		switch {
+		case !r.sound(path):
+		case !slices.Contains(known, string(role)):
+			r.fault(path, "is "+shown(string(role))+", not a role", didYouMean(string(role), known))
+		case slices.Contains(c.Roles[:i], role):
+			r.fault(path, "is "+shown(string(role))+" again", "name each role once")
+		}
+	}
+	r.checkFolder("data_dir", c.DataDir)
+}
+
+func (r *reader) checkServers() {
+	c := r.cfg
+	if r.sound("servers") && len(c.Servers) == 0 {
+		r.fault("servers", "is missing", "list every server of the cluster: {name: db1, mysql: \"10.0.0.1:3306\", api: \"10.0.0.1:8008\"}")
+		return
+	}
+	names := map[string]string{}
+	for i, s := range c.Servers {
+		path := fmt.Sprintf("servers[%d]", i)
+		r.needName(path+".name", s.Name)
+		r.unique(names, path+".name", s.Name, s.Name, "give each server a name of its own")
+		if s.TLSName != "" && r.sound(path+".tls_name") && !tlsName(s.TLSName) {
+			r.fault(path+".tls_name", "is "+shown(s.TLSName)+", neither a host name nor an IP address", "write the name that the certificate carries, without a port")
+		}
+	}
+	r.checkDialled()
+	if r.sound("name", "roles", "servers") && c.Name != "" && c.HasRole(RoleMember) && r.allSound("servers[%d].name", len(c.Servers)) {
+		if _, found := c.Server(c.Name); !found {
+			r.fault("name", "is "+shown(c.Name)+", and no server is called that", didYouMean(c.Name, r.serverNames()))
+		}
+	}
+	if p := c.Bootstrap.Primary; p != "" && r.sound("bootstrap.primary", "servers") && r.allSound("servers[%d].name", len(c.Servers)) {
+		if _, found := c.Server(p); !found {
+			r.fault("bootstrap.primary", "is "+shown(p)+", and no server is called that", didYouMean(p, r.serverNames()))
+		}
+	}
+}
+
+// allSound tells whether none of n numbered paths has a fault.
+func (r *reader) allSound(pattern string, n int) bool {
+	for i := range n {
+		if !r.sound(fmt.Sprintf(pattern, i)) {
+			return false
+		}
+	}
+	return true
+}
+
+// tlsName tells whether a text can be verified against a certificate.
+func tlsName(text string) bool {
+	_, _, problem := address(net.JoinHostPort(text, "1"), dial)
+	return problem == ""
+}
+
+func (r *reader) serverNames() []string {
+	var names []string
+	for _, s := range r.cfg.Servers {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// unique reports a key that was seen before; shownAs is how the file wrote it.
+func (r *reader) unique(seen map[string]string, path, key, shownAs, remedy string) {
+	if !r.sound(path) || key == "" {
+		return
+	}
+	if first, again := seen[key]; again {
+		r.fault(path, fmt.Sprintf("is %s, the same as %s on line %d", shown(shownAs), first, r.origin(first).line), remedy)
+		return
+	}
+	seen[key] = path
+}
+
+// checkDialled checks the addresses that others dial: no two may be the same,
+// whatever they are for, since each leads to a process of its own.
+func (r *reader) checkDialled() {
+	seen := map[string]string{}
+	one := func(path, text string) {
+		if !r.need(path, text, dial.remedy()) {
+			return
+		}
+		host, port, problem := address(text, dial)
+		if problem != "" {
+			r.fault(path, problem, dial.remedy())
+			return
+		}
+		r.unique(seen, path, net.JoinHostPort(host, port), text, "give each an address of its own")
+	}
+	for i, s := range r.cfg.Servers {
+		one(fmt.Sprintf("servers[%d].mysql", i), s.MySQL)
+		one(fmt.Sprintf("servers[%d].api", i), s.API)
+	}
+	for i, m := range r.cfg.Etcd.Embedded.Members {
+		one(fmt.Sprintf("etcd.embedded.members[%d].peer", i), m.Peer)
+		one(fmt.Sprintf("etcd.embedded.members[%d].client", i), m.Client)
+	}
+}
+
+func (r *reader) checkMySQL() {
+	c := r.cfg
+	if !r.sound("roles") {
+		return
+	}
+	if !c.HasRole(RoleMember) {
+		if r.given("mysql") {
+			c.warnings = append(c.warnings, "mysql: the section is not used, since this host does not have the role member")
+		}
+		return
+	}
+	// Linux has room for 107 bytes in the address of a Unix socket.
+	const longestSocket = 107
+	if r.need("mysql.socket", c.MySQL.Socket, "name mysqld's Unix socket, such as /run/mysqld/mysqld.sock") && len(c.MySQL.Socket) > longestSocket {
+		r.fault("mysql.socket", fmt.Sprintf("has a path of %d bytes", len(c.MySQL.Socket)), fmt.Sprintf("use one of at most %d bytes", longestSocket))
+	}
+	if r.need("mysql.data_dir", c.MySQL.DataDir, "name mysqld's datadir, such as /var/lib/mysql") {
+		r.checkFolder("mysql.data_dir", c.MySQL.DataDir)
+	}
+	if user := c.MySQL.ControlUser; r.sound("mysql.control_user") && utf8.RuneCountInString(user) > 32 {
+		r.fault("mysql.control_user", "is longer than MySQL allows", "write at most 32 characters")
+	}
+	const password = "mysql.control_password_file"
+	if named := r.given(password); r.sound(password) && (named || r.sound("data_dir")) {
+		r.checkSecret(password, c.MySQL.ControlPasswordFile, named)
+	}
+}
+
+func (r *reader) checkTLS() {
+	t := r.cfg.TLS
+	if r.need("tls.ca", t.CA, "name the file of the CA certificates") {
+		r.checkFile("tls.ca", t.CA)
+	}
+	if r.need("tls.cert", t.Cert, "name the file of this host's certificate") {
+		r.checkFile("tls.cert", t.Cert)
+	}
+	if r.need("tls.key", t.Key, "name the file of this host's private key") {
+		r.checkSecret("tls.key", t.Key, true)
+	}
+}
+
+func (r *reader) checkDurability() {
+	c := r.cfg
+	if r.sound("durability") && c.Durability != DurabilityLossless {
+		r.fault("durability", "is "+shown(c.Durability)+", which is not available", "write lossless")
+	}
+	if !r.sound("required_acks") {
+		return
+	}
+	if c.RequiredAcks < 1 {
+		r.fault("required_acks", fmt.Sprintf("is %d, and lossless means at least one replica", c.RequiredAcks), "write 1 or more")
+		return
+	}
+	if !r.sound("servers", "durability") || len(c.Servers) == 0 {
+		return
+	}
+	switch have := len(c.Servers); {
+	case have < c.RequiredAcks+1:
+		r.fault("servers", fmt.Sprintf("has %d, and lossless with %d required acks never acknowledges a write with fewer than %d", have, c.RequiredAcks, c.RequiredAcks+1),
+			"list more servers or lower required_acks")
+	case have < c.RequiredAcks+2:
+		c.warnings = append(c.warnings, fmt.Sprintf("servers: with %d servers and %d required acks, writes wait as soon as one server is lost; %d servers can lose one",
+			have, c.RequiredAcks, c.RequiredAcks+2))
+	}
+}
+
+func (r *reader) checkChoices() {
+	c := r.cfg
+	one := func(path, value string, known ...string) {
+		if r.sound(path) && !slices.Contains(known, value) {
+			r.fault(path, "is "+shown(value)+", not one of "+strings.Join(known, ", "), didYouMean(value, known))
+		}
+	}
+	one("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	one("log.format", c.Log.Format, "auto", "json", "text")
+	if r.sound("redirect.max_sessions") && c.Redirect.MaxSessions < 0 {
+		r.fault("redirect.max_sessions", fmt.Sprintf("is %d", c.Redirect.MaxSessions), "write a limit, or 0 for none")
+	}
+}

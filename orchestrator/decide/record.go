@@ -1,0 +1,184 @@
+package decide
+
+import (
+	"slices"
+	"time"
+
+	"github.com/mysqlha/mysqlha/replication/gtid"
+)
+
+// Durability says what an acknowledgement to a client promises.
+type Durability string
+
+// DurabilityLossless acknowledges a commit only once the required number of
+// replicas has it; with too few of them, writes wait.
+const DurabilityLossless Durability = "lossless"
+
+// Record is the one key in etcd that says who the primary is. Every change of
+// it compares its revision and the leader key's, so it has one history.
+type Record struct {
+	// Term is the number of the writer: 0 until the first term is published,
+	// then one more with each promotion (S1).
+	Term uint64 `json:"term"`
+	// Primary is the server that takes writes in this term.
+	Primary string `json:"primary"`
+	// InSync is the in-sync set: the replicas that may acknowledge (S3).
+	InSync []string `json:"in_sync"`
+	// RequiredAcks is k: how many of them must have a transaction before its
+	// commit is acknowledged.
+	RequiredAcks int `json:"required_acks"`
+	// Durability is the durability of this term.
+	Durability Durability `json:"durability"`
+	// Complete says that the term was opened with all that servers of the term
+	// before could have committed (S6).
+	Complete bool `json:"complete"`
+	// Published is when this term was published, by the leader's clock.
+	Published time.Time `json:"published,omitzero"`
+	// Plan is the open plan, nil when none is.
+	Plan *Plan `json:"plan,omitempty"`
+}
+
+// PlanKind names what a plan is for.
+type PlanKind string
+
+// The kinds of plan.
+const (
+	// PlanBootstrap opens the first term of a cluster of empty servers.
+	PlanBootstrap PlanKind = "bootstrap"
+	// PlanFailover moves the cluster off a primary that is dead.
+	PlanFailover PlanKind = "failover"
+	// PlanRemove takes one replica out of the in-sync set (S3).
+	PlanRemove PlanKind = "remove"
+)
+
+// Phase is how far a plan has come. It changes only in etcd, and what a phase
+// needs is journaled with it.
+type Phase string
+
+// The phases. A failover goes through revoke, promote and open; a bootstrap
+// through accounts, attach and open; a removal has eject alone.
+const (
+	// PhaseRevoke stops the in-sync replicas from receiving and reads what
+	// they have (S4). Until it ends the plan can be abandoned.
+	PhaseRevoke Phase = "revoke"
+	// PhasePromote has the choice journaled: the candidate applies, the others
+	// follow it. There is no way back to the old primary (S5).
+	PhasePromote Phase = "promote"
+	// PhaseOpen has the term published: the primary makes its own commit and
+	// opens (S2).
+	PhaseOpen Phase = "open"
+	// PhaseAccounts makes schema and accounts on the first primary.
+	PhaseAccounts Phase = "accounts"
+	// PhaseAttach lets the first replicas attach and receive.
+	PhaseAttach Phase = "attach"
+	// PhaseEject locks the leaver out at the primary and proves it.
+	PhaseEject Phase = "eject"
+)
+
+// Plan is work in several steps, saved in the record before its first act.
+type Plan struct {
+	// ID is unique among all plans of the cluster.
+	ID string `json:"id"`
+	// Kind says what the plan is for.
+	Kind PlanKind `json:"kind"`
+	// Phase is how far it has come.
+	Phase Phase `json:"phase"`
+	// Reason is why it was opened.
+	Reason Reason `json:"reason"`
+	// Evidence is what was seen, in words, for the history.
+	Evidence string `json:"evidence,omitempty"`
+	// Leader opened the plan.
+	Leader string `json:"leader"`
+	// Marks are the moments at which it reached each phase, oldest first.
+	Marks []Mark `json:"marks"`
+	// From is the primary that the plan leaves (failover).
+	From string `json:"from,omitempty"`
+	// Revoking are the replicas that could acknowledge in the old term.
+	Revoking []string `json:"revoking,omitempty"`
+	// Sets are what the revoked replicas had, read after their stop (S4).
+	Sets map[string]Held `json:"sets,omitempty"`
+	// Target is the union of Sets: what the new term must hold (S5).
+	Target gtid.Set `json:"target"`
+	// Candidate is the server chosen to be primary.
+	Candidate string `json:"candidate,omitempty"`
+	// NewInSync are the replicas that may acknowledge to the candidate. The
+	// plan lists them before they are enabled (S3).
+	NewInSync []string `json:"new_in_sync,omitempty"`
+	// Server is the one that leaves (removal).
+	Server string `json:"server,omitempty"`
+}
+
+// Mark is one moment of a plan, by the leader's clock.
+type Mark struct {
+	// Name is a phase, or one of the other moments named in marks.go.
+	Name string `json:"name"`
+	// At is when it was reached.
+	At time.Time `json:"at"`
+}
+
+// Held is what one replica had of the data at one moment.
+type Held struct {
+	// Executed is its gtid_executed.
+	Executed gtid.Set `json:"executed"`
+	// Received is what its receiver had fetched, applied or not.
+	Received gtid.Set `json:"received"`
+	// StartID tells one run of its mysqld from the next.
+	StartID string `json:"start_id"`
+	// Reported is the last gtid_executed of the primary that it knows from the
+	// heartbeat row.
+	Reported gtid.Set `json:"reported"`
+}
+
+// All returns everything the replica has: executed united with received. Never
+// count received alone: changing the source empties it.
+func (h Held) All() gtid.Set { return h.Executed.Union(h.Received) }
+
+// clone returns a copy that shares nothing that Decide changes.
+func (r Record) clone() Record {
+	r.InSync = slices.Clone(r.InSync)
+	if r.Plan != nil {
+		p := r.Plan.clone()
+		r.Plan = &p
+	}
+	return r
+}
+
+func (p Plan) clone() Plan {
+	p.Marks = slices.Clone(p.Marks)
+	p.Revoking = slices.Clone(p.Revoking)
+	p.NewInSync = slices.Clone(p.NewInSync)
+	if p.Sets != nil {
+		sets := make(map[string]Held, len(p.Sets))
+		for k, v := range p.Sets {
+			sets[k] = v
+		}
+		p.Sets = sets
+	}
+	return p
+}
+
+// PhaseSince returns when the plan reached its phase.
+func (p Plan) PhaseSince() time.Time {
+	if len(p.Marks) == 0 {
+		return time.Time{}
+	}
+	return p.Marks[len(p.Marks)-1].At
+}
+
+// History is what remains of a term or a plan once it has ended.
+type History struct {
+	// Term is the term that the plan led to.
+	Term uint64 `json:"term"`
+	// Plan is the plan as it ended, with its evidence, sets and marks.
+	Plan Plan `json:"plan"`
+	// Primary is the server that the plan made primary.
+	Primary string `json:"primary"`
+	// InSync is the in-sync set with which the term began.
+	InSync []string `json:"in_sync"`
+	// Complete is copied from the record.
+	Complete bool `json:"complete"`
+	// Result is "completed", or says how else the plan ended.
+	Result string `json:"result"`
+	// Steps are times that the servers themselves measured, in milliseconds.
+	Steps map[string]float64 `json:"steps,omitempty"`
+}

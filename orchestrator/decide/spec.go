@@ -1,0 +1,163 @@
+package decide
+
+import (
+	"time"
+
+	"github.com/mysqlha/mysqlha/replication/gtid"
+)
+
+// Goal names what a server's daemon must bring about on its own mysqld.
+type Goal string
+
+// The goals.
+const (
+	// GoalStand keeps the server closed and out of replication. A server that
+	// was open before is killed, not asked (S10).
+	GoalStand Goal = "stand"
+	// GoalInitialise makes schema and accounts on an empty server.
+	GoalInitialise Goal = "initialise"
+	// GoalFollow replicates from Source, acknowledging if Acks.
+	GoalFollow Goal = "follow"
+	// GoalRevoke stops receiving and acknowledging and reports what is there.
+	GoalRevoke Goal = "revoke"
+	// GoalPromote applies Target and prepares to be primary, still closed.
+	GoalPromote Goal = "promote"
+	// GoalPrimary opens in Term after an acknowledged commit of its own, and
+	// keeps the account locks as Attach says.
+	GoalPrimary Goal = "primary"
+)
+
+// Spec is what the leader wants of one server. It is written to etcd when it
+// changes; its revision there is how a status says which spec it speaks of.
+type Spec struct {
+	// Goal is what to bring about.
+	Goal Goal `json:"goal"`
+	// Term is the record's term when the spec was written; a daemon refuses a
+	// spec of a term below the highest it has seen (S1).
+	Term uint64 `json:"term"`
+	// Plan is the id of the plan that the spec belongs to, empty if none.
+	Plan string `json:"plan,omitempty"`
+	// Source is the server to follow (follow).
+	Source string `json:"source,omitempty"`
+	// Acks says whether the receiver acknowledges (follow).
+	Acks bool `json:"acks,omitempty"`
+	// Target must be executed (promote) or received (follow) before the spec
+	// counts as done, and a follower with anything beyond it is refused (S7).
+	// Empty on a follow: the daemon asks the source itself.
+	Target gtid.Set `json:"target"`
+	// Attach are the servers whose replication accounts are unlocked here; all
+	// others are locked and their sessions ended (promote, primary; S3).
+	Attach []string `json:"attach,omitempty"`
+	// InSync are those of Attach that may acknowledge (primary).
+	InSync []string `json:"in_sync,omitempty"`
+	// RequiredAcks is k (promote, primary).
+	RequiredAcks int `json:"required_acks,omitempty"`
+	// Eject asks for a commit begun after that server was locked out, and
+	// acknowledged without it (primary).
+	Eject string `json:"eject,omitempty"`
+	// Accounts are made by initialise.
+	Accounts []Account `json:"accounts,omitempty"`
+	// Why says in words why the server must stand (stand).
+	Why string `json:"why,omitempty"`
+}
+
+// Account is one server's accounts on all servers, known to others only by the
+// hashes of their passwords.
+type Account struct {
+	// Server owns the accounts.
+	Server string `json:"server"`
+	// ReplicationHash is the caching_sha2_password hash of its replication
+	// account.
+	ReplicationHash string `json:"replication_hash"`
+	// ProbeHash is that of its probe account.
+	ProbeHash string `json:"probe_hash"`
+}
+
+// SpecAt is a spec with the revision etcd gave it.
+type SpecAt struct {
+	Spec
+	// Revision is the spec's revision in etcd, 0 for none.
+	Revision int64 `json:"revision"`
+}
+
+// Process is what the local daemon sees of its mysqld process.
+type Process string
+
+// The states of a process. The zero value means that nobody has looked.
+const (
+	ProcessUnknown Process = ""
+	// ProcessRunning exists and answers or may answer.
+	ProcessRunning Process = "running"
+	// ProcessExiting is being torn down by the kernel and never comes back.
+	ProcessExiting Process = "exiting"
+	// ProcessGone does not exist.
+	ProcessGone Process = "gone"
+)
+
+// SpecState says how far a daemon is with its spec.
+type SpecState string
+
+// The states of a spec.
+const (
+	SpecWorking SpecState = "working"
+	SpecDone    SpecState = "done"
+	// SpecFailed has an error in Status.Problem; the daemon tries again.
+	SpecFailed SpecState = "failed"
+	// SpecRefused would break a rule; the daemon does not try it.
+	SpecRefused SpecState = "refused"
+)
+
+// Status is what a daemon reports of its own server. It is written to etcd
+// when it changes and holds no running figures.
+type Status struct {
+	// SpecRevision is the revision of the spec that State speaks of.
+	SpecRevision int64 `json:"spec_revision"`
+	// State is how far the daemon is with it.
+	State SpecState `json:"state"`
+	// Problem is a stable code, with Detail in words; empty when all is well.
+	Problem Code `json:"problem,omitempty"`
+	// Detail explains Problem.
+	Detail string `json:"detail,omitempty"`
+	// Process is the state of the local mysqld process.
+	Process Process `json:"process"`
+	// StartID tells one run of mysqld from the next.
+	StartID string `json:"start_id,omitempty"`
+	// OpenTerm is the term in which the server takes writes, 0 while closed.
+	OpenTerm uint64 `json:"open_term,omitempty"`
+	// Fenced says that the server closed itself (S9).
+	Fenced bool `json:"fenced,omitempty"`
+	// Held is what the server had when the spec was done (revoke, promote,
+	// follow with a target, initialise).
+	Held Held `json:"held"`
+	// Empty says that the server holds no data at all (before bootstrap).
+	Empty bool `json:"empty,omitempty"`
+	// Findings are faults of the server's configuration, by stable code.
+	Findings []Finding `json:"findings,omitempty"`
+	// Steps are how long the steps of the spec took, in milliseconds.
+	Steps map[string]float64 `json:"steps,omitempty"`
+	// TermSeen is the highest term this daemon has ever seen (S1).
+	TermSeen uint64 `json:"term_seen,omitempty"`
+}
+
+// Finding is one fault of a server, from the table of required variables or
+// from its topology.
+type Finding struct {
+	// Code is stable; see codes.go.
+	Code Code `json:"code"`
+	// Detail says what was found and what would be right.
+	Detail string `json:"detail"`
+}
+
+// Member is what a daemon registers under its lease.
+type Member struct {
+	// Server is its name.
+	Server string `json:"server"`
+	// API is the host:port of its HTTPS endpoint.
+	API string `json:"api"`
+	// Account is its accounts' hashes, for bootstrap.
+	Account Account `json:"account"`
+	// Version of the daemon.
+	Version string `json:"version"`
+	// Started is when the daemon started.
+	Started time.Time `json:"started"`
+}

@@ -1,0 +1,152 @@
+package decide
+
+import (
+	"time"
+
+	"github.com/mysqlha/mysqlha/replication/gtid"
+)
+
+// View is all the leader knows, each fact with its time. Decide never changes
+// it.
+type View struct {
+	// Self is the server whose daemon leads, LeadingSince when it began to.
+	Self         string
+	LeadingSince time.Time
+	// Servers are all servers of the cluster by configuration, in its order.
+	Servers []string
+	// Record is nil while the cluster has none; Revision is its revision.
+	Record   *Record
+	Revision int64
+	// Specs and Statuses are what stands in etcd.
+	Specs    map[string]SpecAt
+	Statuses map[string]Status
+	// Members are the daemons whose lease lives; Absent says since when the
+	// leader has missed the others.
+	Members map[string]Member
+	Absent  map[string]time.Time
+	// Seen are the leader's own probes.
+	Seen map[string]Observation
+	// TickLate is by how much the leader's own last tick was late; silence
+	// counts only if it was not (S9 of detection: a slow observer sees ghosts).
+	TickLate time.Duration
+}
+
+// Observation is what the leader's own probes saw of one server.
+type Observation struct {
+	// DaemonAt is when the daemon last answered over HTTPS, zero for never.
+	DaemonAt time.Time `json:"daemon_at,omitzero"`
+	// Live is that answer.
+	Live Live `json:"live"`
+	// ExecutedBefore is the gtid_executed of the answer before that one.
+	ExecutedBefore gtid.Set `json:"executed_before"`
+	// SQLAt is when mysqld last answered over TLS, zero for never.
+	SQLAt time.Time `json:"sql_at,omitzero"`
+	// SQLFailure is the kind of the last failure, empty after a success.
+	SQLFailure Failure `json:"sql_failure,omitempty"`
+	// SQLFailures counts failures in a row.
+	SQLFailures int `json:"sql_failures,omitempty"`
+}
+
+// Failure is how a remote probe of mysqld failed.
+type Failure string
+
+// The failures. Errors that prove a server alive are no failure at all.
+const (
+	FailureNone Failure = ""
+	// FailureRefused: the host answered that nobody listens.
+	FailureRefused Failure = "refused"
+	// FailureSilent: no answer in time.
+	FailureSilent Failure = "silent"
+	// FailureBroken: a kept connection ended, or another error came.
+	FailureBroken Failure = "broken"
+)
+
+// ReceiverState is the state of a replica's receiver thread.
+type ReceiverState string
+
+// The receiver states, as MySQL names them; unknown is a value of its own.
+const (
+	ReceiverUnknown    ReceiverState = ""
+	ReceiverOn         ReceiverState = "ON"
+	ReceiverOff        ReceiverState = "OFF"
+	ReceiverConnecting ReceiverState = "CONNECTING"
+)
+
+// Live are the running figures of one server, served by its daemon over HTTPS
+// and never written to etcd.
+type Live struct {
+	// Server is whose figures these are, At when its daemon read them, by its
+	// own clock; Age how old they were when they were served.
+	Server string        `json:"server"`
+	At     time.Time     `json:"at"`
+	Age    time.Duration `json:"age_ns"`
+	// Process is the state of the mysqld process, StartID its run.
+	Process Process `json:"process"`
+	StartID string  `json:"start_id,omitempty"`
+	// Answers says whether the local mysqld answered the last local probe.
+	Answers bool `json:"answers"`
+	// ReadOnly and SuperReadOnly are the variables; Offline is offline_mode.
+	ReadOnly      bool `json:"read_only"`
+	SuperReadOnly bool `json:"super_read_only"`
+	Offline       bool `json:"offline_mode"`
+	// Executed is gtid_executed, Received what the receiver has fetched.
+	Executed gtid.Set `json:"executed"`
+	Received gtid.Set `json:"received"`
+	// Receiver and Applier are the threads' states, Source whom it follows.
+	Receiver ReceiverState `json:"receiver,omitempty"`
+	Applier  ReceiverState `json:"applier,omitempty"`
+	Source   string        `json:"source,omitempty"`
+	// ReceiverError and ApplierError are MySQL's, code and text; code 0: none.
+	ReceiverErrno int    `json:"receiver_errno,omitempty"`
+	ReceiverError string `json:"receiver_error,omitempty"`
+	ApplierErrno  int    `json:"applier_errno,omitempty"`
+	ApplierError  string `json:"applier_error,omitempty"`
+	// ContactAge is how long ago the receiver last heard from its source.
+	ContactAge time.Duration `json:"contact_age_ns"`
+	// Acks says that the running receiver acknowledges.
+	Acks bool `json:"acks"`
+	// AckEnabled is rpl_semi_sync_replica_enabled.
+	AckEnabled bool `json:"ack_enabled"`
+	// Lag is how far the applier is behind in time, LagKnown whether known.
+	Lag      time.Duration `json:"lag_ns"`
+	LagKnown bool          `json:"lag_known"`
+	// LagTransactions is what was received and not yet executed.
+	LagTransactions uint64 `json:"lag_transactions"`
+	// Attached are the semi-sync replicas attached to a primary.
+	Attached int `json:"attached"`
+	// OpenTerm is the term in which it takes writes.
+	OpenTerm uint64 `json:"open_term"`
+	// CommitAge is how long ago the last acknowledged commit of the primary's
+	// own heartbeat was begun; CommitPending how long one has been waiting.
+	CommitAge     time.Duration `json:"commit_age_ns"`
+	CommitPending time.Duration `json:"commit_pending_ns"`
+	// Contained says that the server's data is known to be contained in the
+	// primary's; Unknown otherwise. Errant is what is not.
+	Errant gtid.Set `json:"errant"`
+}
+
+// All returns all the server has of the data.
+func (l Live) All() gtid.Set { return l.Executed.Union(l.Received) }
+
+// Settings are what the deciding code is tuned by; all durations, all checked
+// by the config package against each other.
+type Settings struct {
+	// ProbeInterval is the period of the leader's probes. What they saw is
+	// fresh for twice as long.
+	ProbeInterval time.Duration
+	// Detection is the silence after which a primary counts as dead.
+	Detection time.Duration
+	// RemovalDelay is the absence after which a replica leaves the in-sync set.
+	RemovalDelay time.Duration
+	// RequiredAcks is k for a new cluster.
+	RequiredAcks int
+	// BootstrapPrimary is the first primary of a cluster without a record.
+	BootstrapPrimary string
+	// FailoverLimit failovers within FailoverWindow start the cooldown.
+	FailoverLimit  int
+	FailoverWindow time.Duration
+}
+
+// Fresh returns for how long a probe's answer counts: two probe intervals, and
+// at least the time that one probe may take.
+func (s Settings) Fresh() time.Duration { return 2 * s.ProbeInterval }
