@@ -23,7 +23,6 @@ const (
 	ReasonPlanAbandoned  Reason = "plan abandoned"
 	ReasonSpecsAdjusted  Reason = "specs adjusted"
 	ReasonTermWentBack   Reason = "term went back"
-	ReasonCooldown       Reason = "cooldown"
 	ReasonNotEnoughProof Reason = "not enough evidence"
 )
 
@@ -57,7 +56,6 @@ const (
 	CodeTooFewInSync         Code = "too-few-in-sync"
 	CodeTermWentBack         Code = "term-went-back"
 	CodeStepFailed           Code = "step-failed"
-	CodeCooldown             Code = "cooldown"
 	CodeBadVariable          Code = "bad-variable"
 	CodeMissingPlugin        Code = "missing-plugin"
 	CodeDuplicateServerID    Code = "duplicate-server-id"

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -24,6 +25,10 @@ type Record struct {
 	Primary string `json:"primary"`
 	// InSync is the in-sync set: the replicas that may acknowledge (S3).
 	InSync []string `json:"in_sync"`
+	// Runs holds, for each of them, the run of its mysqld in which it was last
+	// known to hold all that the primary had executed at one moment. One that
+	// restarted since is unknown until that is seen again (S4).
+	Runs map[string]string `json:"runs,omitempty"`
 	// RequiredAcks is k: how many of them must have a transaction before its
 	// commit is acknowledged.
 	RequiredAcks int `json:"required_acks"`
@@ -110,7 +115,7 @@ type Plan struct {
 
 // Mark is one moment of a plan, by the leader's clock.
 type Mark struct {
-	// Name is a phase, or one of the other moments named in marks.go.
+	// Name is a phase, "done", or "detected" for when the evidence arrived.
 	Name string `json:"name"`
 	// At is when it was reached.
 	At time.Time `json:"at"`
@@ -136,6 +141,7 @@ func (h Held) All() gtid.Set { return h.Executed.Union(h.Received) }
 // clone returns a copy that shares nothing that Decide changes.
 func (r Record) clone() Record {
 	r.InSync = slices.Clone(r.InSync)
+	r.Runs = maps.Clone(r.Runs)
 	if r.Plan != nil {
 		p := r.Plan.clone()
 		r.Plan = &p
@@ -147,13 +153,7 @@ func (p Plan) clone() Plan {
 	p.Marks = slices.Clone(p.Marks)
 	p.Revoking = slices.Clone(p.Revoking)
 	p.NewInSync = slices.Clone(p.NewInSync)
-	if p.Sets != nil {
-		sets := make(map[string]Held, len(p.Sets))
-		for k, v := range p.Sets {
-			sets[k] = v
-		}
-		p.Sets = sets
-	}
+	p.Sets = maps.Clone(p.Sets)
 	return p
 }
 

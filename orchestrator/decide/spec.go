@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"slices"
 	"time"
 
 	"github.com/mysqlha/mysqlha/replication/gtid"
@@ -59,6 +60,17 @@ type Spec struct {
 	Accounts []Account `json:"accounts,omitempty"`
 	// Why says in words why the server must stand (stand).
 	Why string `json:"why,omitempty"`
+	// Errant are the transactions that the server has and the primary has not
+	// (stand).
+	Errant gtid.Set `json:"errant"`
+}
+
+// Equal tells whether two specs ask for the same.
+func (s Spec) Equal(o Spec) bool {
+	return s.Goal == o.Goal && s.Term == o.Term && s.Plan == o.Plan && s.Source == o.Source &&
+		s.Acks == o.Acks && s.Target.Equal(o.Target) && slices.Equal(s.Attach, o.Attach) &&
+		slices.Equal(s.InSync, o.InSync) && s.RequiredAcks == o.RequiredAcks && s.Eject == o.Eject &&
+		slices.Equal(s.Accounts, o.Accounts) && s.Why == o.Why && s.Errant.Equal(o.Errant)
 }
 
 // Account is one server's accounts on all servers, known to others only by the
@@ -124,6 +136,9 @@ type Status struct {
 	StartID string `json:"start_id,omitempty"`
 	// OpenTerm is the term in which the server takes writes, 0 while closed.
 	OpenTerm uint64 `json:"open_term,omitempty"`
+	// AcksOff says that the server is confirmed not to acknowledge: its switch
+	// is off and its receiver, if it runs, was started without (S3).
+	AcksOff bool `json:"acks_off,omitempty"`
 	// Fenced says that the server closed itself (S9).
 	Fenced bool `json:"fenced,omitempty"`
 	// Held is what the server had when the spec was done (revoke, promote,

@@ -120,9 +120,6 @@ type Live struct {
 	// own heartbeat was begun; CommitPending how long one has been waiting.
 	CommitAge     time.Duration `json:"commit_age_ns"`
 	CommitPending time.Duration `json:"commit_pending_ns"`
-	// Contained says that the server's data is known to be contained in the
-	// primary's; Unknown otherwise. Errant is what is not.
-	Errant gtid.Set `json:"errant"`
 }
 
 // All returns all the server has of the data.
@@ -142,9 +139,6 @@ type Settings struct {
 	RequiredAcks int
 	// BootstrapPrimary is the first primary of a cluster without a record.
 	BootstrapPrimary string
-	// FailoverLimit failovers within FailoverWindow start the cooldown.
-	FailoverLimit  int
-	FailoverWindow time.Duration
 }
 
 // Fresh returns for how long a probe's answer counts: two probe intervals, and

@@ -1,0 +1,379 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication"
+	"github.com/mysqlha/mysqlha/replication/process"
+)
+
+// Deadlines of single statements. They bound how long a hung server holds a
+// step up; the step then fails by name and is tried again.
+const (
+	stopReceiverDeadline = 1500 * time.Millisecond
+	accountsDeadline     = 10 * time.Second
+	killDeadline         = 10 * time.Second
+	lockedRetry          = 20 * time.Millisecond
+	attachPoll           = 2 * time.Millisecond
+)
+
+// errLocked is MySQL's ER_ACCOUNT_HAS_BEEN_LOCKED, which a receiver meets
+// until the source has unlocked this server's account.
+const errLocked = 3118
+
+// worker carries out one spec. Every step may be done again without harm.
+type worker struct {
+	m       *Member
+	job     *job
+	spec    decide.Spec
+	proc    process.State
+	wasOpen bool
+	isOpen  bool
+	held    decide.Held
+	steps   map[string]float64
+}
+
+func (w *worker) run(ctx context.Context) error {
+	if w.wasOpen && w.spec.Goal != decide.GoalPrimary {
+		return w.kill(ctx, string(w.spec.Goal))
+	}
+	switch w.spec.Goal {
+	case decide.GoalStand:
+		return w.stand(ctx)
+	case decide.GoalInitialise:
+		return w.initialise(ctx)
+	case decide.GoalFollow:
+		return w.follow(ctx)
+	case decide.GoalRevoke:
+		return w.revoke(ctx)
+	case decide.GoalPromote:
+		return w.promote(ctx)
+	case decide.GoalPrimary:
+		return w.primary(ctx)
+	default:
+		return &refusal{decide.CodeStepFailed, fmt.Sprintf("this daemon does not know the goal %q: it is older than the leader", w.spec.Goal)}
+	}
+}
+
+// step times one part of the work.
+func (w *worker) step(name string, do func() error) error {
+	begun := time.Now()
+	err := do()
+	w.steps[name] = float64(time.Since(begun).Microseconds()) / 1000
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// kill ends a mysqld that clients may have written to. Its gate's supervisor
+// starts it again, harmless.
+func (w *worker) kill(ctx context.Context, why string) error {
+	w.m.log.Warn("mysqld was open and must not be any more: killing it", "goal", why, "run", w.proc.StartID)
+	ctx, cancel := context.WithTimeout(ctx, killDeadline)
+	defer cancel()
+	if err := process.Kill(ctx, w.proc); err != nil {
+		return fmt.Errorf("kill mysqld of %s: %w", w.m.o.Server, err)
+	}
+	return errors.New("mysqld was killed because clients may have written to it; waiting for its supervisor")
+}
+
+func (w *worker) local() *replication.Local { return w.m.o.Local }
+
+// harmless makes sure that nothing here can be acknowledged or written to.
+func (w *worker) harmless(ctx context.Context) error {
+	snap, err := w.local().Read(ctx)
+	if err != nil {
+		return err
+	}
+	if snap.SemiSync.SourceEnabled {
+		if snap.SemiSync.WaitSessions > 0 {
+			return w.kill(ctx, "a commit waits for an acknowledgement")
+		}
+		// It never opened in this run, so no client can be waiting (S10).
+		if err := w.local().CeaseSource(ctx); err != nil {
+			return err
+		}
+	}
+	if !snap.SuperReadOnly {
+		return w.local().SetSuperReadOnly(ctx)
+	}
+	return nil
+}
+
+func (w *worker) stand(ctx context.Context) error {
+	if err := w.harmless(ctx); err != nil {
+		return err
+	}
+	if err := w.local().SetReplicaAcks(ctx, false); err != nil {
+		return err
+	}
+	return w.stopReceiver(ctx)
+}
+
+func (w *worker) initialise(ctx context.Context) error {
+	if err := w.step("accounts", func() error { return w.local().Initialise(ctx, w.spec.Accounts) }); err != nil {
+		return err
+	}
+	return w.readHeld(ctx)
+}
+
+func (w *worker) readHeld(ctx context.Context) (err error) {
+	w.held, err = w.local().Held(ctx)
+	return err
+}
+
+// stopReceiver stops the receiver. One that is still connecting counts as
+// stopped where it cannot acknowledge any more: on reaching its source with the
+// switch off it ends by itself.
+func (w *worker) stopReceiver(ctx context.Context) error {
+	stopCtx, cancel := context.WithTimeout(ctx, stopReceiverDeadline)
+	defer cancel()
+	err := w.local().StopReceiver(stopCtx)
+	if err == nil {
+		return nil
+	}
+	if state, err2 := w.local().ReceiverState(ctx); err2 == nil && state != decide.ReceiverOn {
+		return nil
+	}
+	return err
+}
+
+// revoke makes sure that this server acknowledges nothing more and reads what
+// it has after that (S4).
+func (w *worker) revoke(ctx context.Context) error {
+	err := w.step("revoke", func() error {
+		if err := w.local().SetReplicaAcks(ctx, false); err != nil {
+			return err
+		}
+		return w.stopReceiver(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	return w.step("read_sets", func() error { return w.readHeld(ctx) })
+}
+
+// follow replicates from the source. The switch for acknowledgements is set
+// only once the receiver is known to point at that source (S3).
+func (w *worker) follow(ctx context.Context) error {
+	if err := w.harmless(ctx); err != nil {
+		return err
+	}
+	a, err := w.m.address(w.spec.Source)
+	if err != nil {
+		return err
+	}
+	snap, err := w.local().Read(ctx)
+	if err != nil {
+		return err
+	}
+	if w.m.serverAt(snap.SourceHost, snap.SourcePort) != w.spec.Source || snap.Receiver == decide.ReceiverOff {
+		if err := w.step("repoint", func() error { return w.repoint(ctx, a) }); err != nil {
+			return err
+		}
+	}
+	if err := w.local().SetReplicaAcks(ctx, w.spec.Acks); err != nil {
+		return err
+	}
+	// The switch has no effect on a running receiver.
+	if snap.Receiver != decide.ReceiverOff && snap.SemiSync.ReplicaStatus != w.spec.Acks {
+		if err := w.stopReceiver(ctx); err != nil {
+			return err
+		}
+	}
+	if err := w.local().StartApplier(ctx); err != nil {
+		return err
+	}
+	if err := w.local().StartReceiver(ctx); err != nil {
+		return err
+	}
+	return w.step("receive", func() error { return w.awaitReceiving(ctx) })
+}
+
+// repoint points a stopped receiver at the source, after making sure that this
+// server has nothing that the source lacks (S7).
+func (w *worker) repoint(ctx context.Context, a Address) error {
+	if err := w.local().SetReplicaAcks(ctx, false); err != nil {
+		return err
+	}
+	if err := w.stopReceiver(ctx); err != nil {
+		return err
+	}
+	held, err := w.local().Held(ctx)
+	if err != nil {
+		return err
+	}
+	there := w.spec.Target
+	if there.IsEmpty() {
+		if there, err = w.m.o.Executed(ctx, w.spec.Source); err != nil {
+			return err
+		}
+	}
+	if beyond := held.All().Subtract(there); !beyond.IsEmpty() {
+		return &refusal{decide.CodeDiverged, fmt.Sprintf("%s has transactions that %s does not have: %s", w.m.o.Server, w.spec.Source, beyond)}
+	}
+	r := w.m.o.Replication
+	return w.local().Follow(ctx, replication.Source{Host: a.Host, Port: a.Port, User: r.User, Password: r.Password,
+		CAFile: r.CAFile, HeartbeatPeriod: r.SourceHeartbeat, NetTimeout: r.NetTimeout})
+}
+
+// awaitReceiving waits until the receiver is connected, acknowledges as asked,
+// and has received the target.
+func (w *worker) awaitReceiving(ctx context.Context) error {
+	pause := attachPoll
+	for {
+		snap, err := w.local().Read(ctx)
+		if err != nil {
+			return err
+		}
+		if snap.Receiver == decide.ReceiverOn && snap.SemiSync.ReplicaStatus == w.spec.Acks {
+			if err := w.readHeld(ctx); err != nil {
+				return err
+			}
+			if w.held.All().Contains(w.spec.Target) {
+				return nil
+			}
+		}
+		if snap.ReceiverErrno != 0 && snap.Receiver != decide.ReceiverOn {
+			if snap.Receiver == decide.ReceiverOff {
+				return fmt.Errorf("the receiver stopped with error %d: %s", snap.ReceiverErrno, snap.ReceiverError)
+			}
+			if snap.ReceiverErrno == errLocked {
+				// It would try again in a second; the account is unlocked in
+				// milliseconds.
+				if err := wait(ctx, lockedRetry); err != nil {
+					return err
+				}
+				if err := w.local().RestartReceiver(ctx); err != nil {
+					return err
+				}
+			}
+		}
+		if err := wait(ctx, pause); err != nil {
+			return err
+		}
+		pause = min(pause*3/2, 250*time.Millisecond)
+	}
+}
+
+// promote applies everything and prepares the server to be primary. It stays
+// closed: read_only is on until the term is published (S5).
+func (w *worker) promote(ctx context.Context) error {
+	if err := w.revoke(ctx); err != nil {
+		return err
+	}
+	if err := w.step("apply", func() error { return w.local().ApplyWait(ctx, w.spec.Target) }); err != nil {
+		return err
+	}
+	if err := w.step("become_source", func() error { return w.local().BecomeSource(ctx, w.spec.RequiredAcks) }); err != nil {
+		return err
+	}
+	if err := w.lock(ctx); err != nil {
+		return err
+	}
+	return w.readHeld(ctx)
+}
+
+// lock locks all replication accounts but those that may attach and ends their
+// sessions (S3).
+func (w *worker) lock(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, accountsDeadline)
+	defer cancel()
+	return w.step("lock_accounts", func() error { return w.local().LockAccounts(ctx, w.spec.Attach) })
+}
+
+// primary opens the server in the spec's term, or keeps an open one as the
+// spec says. Opening needs an acknowledged commit of its own, begun in this
+// term and in this run of mysqld (S2).
+func (w *worker) primary(ctx context.Context) error {
+	if w.isOpen {
+		return w.keep(ctx)
+	}
+	snap, err := w.local().Read(ctx)
+	if err != nil {
+		return err
+	}
+	if !snap.SemiSync.SourceEnabled || snap.SuperReadOnly {
+		if err := w.stopReceiver(ctx); err != nil {
+			return err
+		}
+		if err := w.local().BecomeSource(ctx, w.spec.RequiredAcks); err != nil {
+			return err
+		}
+	}
+	if err := w.lock(ctx); err != nil {
+		return err
+	}
+	if err := w.step("own_commit", func() error { return w.commit(ctx) }); err != nil {
+		return err
+	}
+	if err := w.m.terms.opened(w.spec.Term, w.proc.StartID); err != nil {
+		return err
+	}
+	if err := w.step("open", func() error { return w.local().Open(ctx) }); err != nil {
+		return err
+	}
+	// Told at once: redirectors wait for it. What follows is housekeeping.
+	w.m.send(ctx, func(s *state) {
+		if s.job == w.job {
+			w.job.steps = cloneSteps(w.steps)
+			s.opened(w.spec.Term)
+			s.report()
+		}
+	})
+	if !slices.Contains(w.spec.InSync, w.m.o.Server) && snap.SourceHost != "" {
+		resetCtx, cancel := context.WithTimeout(ctx, accountsDeadline)
+		defer cancel()
+		if err := w.local().ResetReplica(resetCtx); err != nil {
+			w.m.log.Warn("the former replica's relay log is left behind", "error", err)
+		}
+	}
+	return nil
+}
+
+// keep brings an open primary's account locks and required acks in line, and
+// proves by a commit begun afterwards that nobody ejected is needed (S3).
+func (w *worker) keep(ctx context.Context) error {
+	if err := w.local().SetRequiredAcks(ctx, w.spec.RequiredAcks); err != nil {
+		return err
+	}
+	if err := w.lock(ctx); err != nil {
+		return err
+	}
+	if w.spec.Eject == "" {
+		return nil
+	}
+	return w.step("proof", func() error { return w.commit(ctx) })
+}
+
+// commit makes one commit of the daemon's own and returns once it was
+// acknowledged.
+func (w *worker) commit(ctx context.Context) error {
+	_, err := w.local().OwnCommit(ctx, replication.Heartbeat{Term: w.spec.Term, Server: w.m.o.Server})
+	return err
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func cloneSteps(steps map[string]float64) map[string]float64 {
+	out := make(map[string]float64, len(steps))
+	for k, v := range steps {
+		out[k] = v
+	}
+	return out
+}

@@ -1,0 +1,237 @@
+package member
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication"
+	"github.com/mysqlha/mysqlha/replication/process"
+)
+
+// Board is the member's view of etcd.
+type Board interface {
+	// Own returns this server's newest spec and the record, as far as they
+	// have arrived here; Changed is closed at the next change of either.
+	Own() (decide.SpecAt, *decide.Record)
+	Changed() <-chan struct{}
+	// ReadRecord reads the record linearizably.
+	ReadRecord(ctx context.Context) (*decide.Record, error)
+	// PutStatus writes this server's status.
+	PutStatus(ctx context.Context, s decide.Status) error
+}
+
+// Address says where the mysqld of another server is and how to know it.
+type Address struct {
+	// Host and Port are what a receiver dials.
+	Host string
+	Port int
+}
+
+// Options are all that a member needs.
+type Options struct {
+	// Server is this server's name.
+	Server string
+	// Local is the control connection to its mysqld.
+	Local *replication.Local
+	// RunFile is where the gate says which process mysqld is.
+	RunFile string
+	// DataDir is the daemon's own folder: the term file is in it.
+	DataDir string
+	// Board is etcd.
+	Board Board
+	// Servers are the addresses of all servers by name.
+	Servers map[string]Address
+	// Executed reads the gtid_executed of another server over TLS.
+	Executed ExecutedFunc
+	// Replication is the account of this server on all others and the files
+	// its receiver's TLS needs.
+	Replication Replication
+	// Timings, all in force as given.
+	ProbeInterval, HeartbeatRow, Detection, FenceDeadline time.Duration
+	// Logger takes the member's log.
+	Logger *slog.Logger
+	// Events is told what happens, for metrics; nil for nobody.
+	Events Events
+}
+
+// Replication is how this server's receiver logs in at a source.
+type Replication struct {
+	User, Password              string
+	CAFile                      string
+	SourceHeartbeat, NetTimeout time.Duration
+}
+
+// ExecutedFunc reads the gtid_executed of another server.
+type ExecutedFunc = func(ctx context.Context, server string) (Set, error)
+
+// Events are what metrics want to know of a member.
+type Events interface {
+	// Fenced is told that the server closed itself, why, and how long it took
+	// from the decision until it was proven not writable.
+	Fenced(cause string, took time.Duration)
+}
+
+// Member is the daemon beside one mysqld.
+type Member struct {
+	o     Options
+	log   *slog.Logger
+	terms *termFile
+
+	inbox  chan func(*state) // values for the loop, as what to do with them
+	live   atomic.Pointer[liveAt]
+	status statusSlot
+	kick   chan struct{}
+}
+
+// New prepares a member; Run starts it.
+func New(o Options) (*Member, error) {
+	terms, err := openTermFile(o.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	m := &Member{o: o, log: o.Logger.With("server", o.Server), terms: terms,
+		inbox: make(chan func(*state), 64), kick: make(chan struct{}, 1)}
+	m.status.changed = make(chan struct{}, 1)
+	return m, nil
+}
+
+// Run works until ctx ends, and returns after all its goroutines have. The
+// server is left as it is: the cluster goes on serving without its daemon.
+func (m *Member) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		process.Watch(ctx, m.o.RunFile, 10*time.Millisecond, func(p process.State) {
+			m.send(ctx, func(s *state) { s.processChanged(p) })
+		})
+	})
+	wg.Go(func() { m.poll(ctx) })
+	wg.Go(func() { m.publish(ctx) })
+	s := newState(ctx, m)
+	defer s.stop()
+	return s.loop(ctx)
+}
+
+// send hands something to the loop, unless ctx ends first.
+func (m *Member) send(ctx context.Context, f func(*state)) {
+	select {
+	case m.inbox <- f:
+	case <-ctx.Done():
+	}
+}
+
+// LeaseRenewed is called with the time just before a renewal of the member's
+// lease was sent, after it succeeded. It is half of a proof that no later term
+// is open; the other half is a read of the record begun after it (S9).
+func (m *Member) LeaseRenewed(ctx context.Context, sentAt time.Time) {
+	r, err := m.o.Board.ReadRecord(ctx)
+	if err != nil || r == nil {
+		return // Not a proof; the deadline does the rest.
+	}
+	m.send(ctx, func(s *state) { s.controlProof(*r, sentAt) })
+}
+
+// poll reads the server's state every probe interval, and at once when kicked.
+func (m *Member) poll(ctx context.Context) {
+	tick := time.NewTicker(m.o.ProbeInterval)
+	defer tick.Stop()
+	for {
+		readCtx, cancel := context.WithTimeout(ctx, max(m.o.Detection, time.Second))
+		snap, err := m.o.Local.Read(readCtx)
+		cancel()
+		at := time.Now()
+		m.send(ctx, func(s *state) { s.polled(snap, err, at) })
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-m.kick:
+		}
+	}
+}
+
+// Live returns the server's running figures.
+func (m *Member) Live() decide.Live {
+	l := m.live.Load()
+	if l == nil {
+		return decide.Live{Server: m.o.Server}
+	}
+	out := l.Live
+	out.Age = time.Since(l.read)
+	if !l.commitBegun.IsZero() {
+		out.CommitAge = time.Since(l.commitBegun)
+	} else {
+		out.CommitAge = never
+	}
+	if !l.pendingSince.IsZero() {
+		out.CommitPending = time.Since(l.pendingSince)
+	}
+	return out
+}
+
+// never is an age that counts as no proof at all.
+const never = time.Duration(1<<62 - 1)
+
+type liveAt struct {
+	decide.Live
+	read, commitBegun, pendingSince time.Time
+}
+
+// statusSlot holds the newest status for the publisher.
+type statusSlot struct {
+	mu      sync.Mutex
+	newest  decide.Status
+	changed chan struct{}
+}
+
+func (s *statusSlot) set(st decide.Status) {
+	s.mu.Lock()
+	s.newest = st
+	s.mu.Unlock()
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (s *statusSlot) get() decide.Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.newest
+}
+
+// publish writes the newest status whenever it has changed, again and again
+// until etcd has it.
+func (m *Member) publish(ctx context.Context) {
+	retry := time.NewTimer(0)
+	retry.Stop()
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.status.changed:
+		case <-retry.C:
+		}
+		st := m.status.get()
+		if err := m.o.Board.PutStatus(ctx, st); err != nil && ctx.Err() == nil {
+			m.log.Warn("status not written, will be tried again", "error", err)
+			retry.Reset(200 * time.Millisecond)
+		}
+	}
+}
+
+func (m *Member) address(server string) (Address, error) {
+	a, ok := m.o.Servers[server]
+	if !ok {
+		return a, fmt.Errorf("server %q is not in the configuration of %s", server, m.o.Server)
+	}
+	return a, nil
+}

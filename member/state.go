@@ -1,0 +1,252 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication"
+	"github.com/mysqlha/mysqlha/replication/process"
+)
+
+// state is what the loop owns. Nothing else touches it.
+type state struct {
+	m   *Member
+	ctx context.Context
+	wg  sync.WaitGroup
+
+	proc    process.State
+	snap    replication.Snapshot
+	snapAt  time.Time
+	answers bool
+	// checked are the findings of this run of mysqld, empty whether it is.
+	checked  string
+	checking bool
+	findings []decide.Finding
+	empty    bool
+	acksOff  bool
+
+	spec   decide.SpecAt
+	record *decide.Record
+	// job is the work on the spec, nil before the first.
+	job *job
+	// retryAt is when a job that failed, or whose outcome no longer holds, is
+	// done again.
+	retryAt time.Time
+
+	// openTerm is the term in which this run of mysqld takes writes.
+	openTerm uint64
+	heart    context.CancelFunc
+
+	// proofs: no later term was open at these moments (S9).
+	controlAt, commitAt time.Time
+	pendingSince        time.Time
+	fencing, fenced     bool
+	fencedAt            time.Time
+
+	last decide.Status
+}
+
+func newState(ctx context.Context, m *Member) *state {
+	return &state{m: m, ctx: ctx}
+}
+
+// stop ends worker and heart and waits for them.
+func (s *state) stop() {
+	s.cancelJob()
+	s.stopHeart()
+	s.wg.Wait()
+}
+
+func (s *state) loop(ctx context.Context) error {
+	tick := time.NewTicker(s.m.o.ProbeInterval)
+	defer tick.Stop()
+	for {
+		changed := s.m.o.Board.Changed()
+		s.takeSpec()
+		if err := s.work(); err != nil {
+			return err
+		}
+		s.guardAgainstIsolation()
+		s.report()
+		select {
+		case <-ctx.Done():
+			return nil
+		case f := <-s.m.inbox:
+			f(s)
+		case <-changed:
+		case <-tick.C:
+		}
+	}
+}
+
+// takeSpec reads what has arrived from etcd.
+func (s *state) takeSpec() {
+	spec, record := s.m.o.Board.Own()
+	if spec.Revision >= s.spec.Revision {
+		s.spec = spec
+	}
+	s.record = record
+}
+
+// processChanged takes the watcher's word for the mysqld process.
+func (s *state) processChanged(p process.State) {
+	if p.StartID != s.proc.StartID || p.Process != decide.ProcessRunning {
+		s.answers, s.acksOff = false, false
+		s.closed()
+		s.cancelJob()
+		s.job = nil
+		if p.StartID != s.proc.StartID {
+			s.fenced = false
+		}
+	}
+	s.proc = p
+	s.m.log.Info("mysqld process", "state", p.Process, "run", p.StartID)
+	select {
+	case s.m.kick <- struct{}{}:
+	default:
+	}
+}
+
+// closed notes that the server does not take writes any more.
+func (s *state) closed() {
+	s.openTerm = 0
+	s.stopHeart()
+	s.commitAt, s.pendingSince = time.Time{}, time.Time{}
+}
+
+// polled takes what the poller read.
+func (s *state) polled(snap replication.Snapshot, err error, at time.Time) {
+	if err != nil || s.proc.Process != decide.ProcessRunning {
+		if s.answers && err != nil && s.ctx.Err() == nil {
+			s.m.log.Warn("mysqld does not answer", "error", err)
+		}
+		s.answers = false
+		return
+	}
+	s.snap, s.snapAt, s.answers = snap, at, true
+	s.acksOff = !snap.SemiSync.ReplicaEnabled && !snap.SemiSync.ReplicaStatus
+	if s.checked != s.proc.StartID {
+		s.check()
+	}
+	s.adopt()
+}
+
+// check looks at the server's variables once per run of mysqld, beside the
+// loop, since a server that hangs must not hold it up.
+func (s *state) check() {
+	if s.checking {
+		return
+	}
+	s.checking = true
+	run := s.proc.StartID
+	s.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
+		defer cancel()
+		findings, err := s.m.o.Local.Check(ctx)
+		empty, err2 := s.m.o.Local.IsEmpty(ctx)
+		s.m.send(s.ctx, func(s *state) { s.wasChecked(run, findings, empty, errors.Join(err, err2)) })
+	})
+}
+
+func (s *state) wasChecked(run string, findings []decide.Finding, empty bool, err error) {
+	s.checking = false
+	if err != nil {
+		s.m.log.Warn("server not checked yet", "error", err)
+		return
+	}
+	for _, f := range findings {
+		s.m.log.Error("required variable", "code", f.Code, "detail", f.Detail)
+	}
+	s.findings, s.empty, s.checked = findings, empty, run
+}
+
+// adopt takes over a server that an earlier run of this daemon opened.
+func (s *state) adopt() {
+	t := s.m.terms.seen
+	if s.openTerm != 0 || s.fenced || s.fencing || s.snap.ReadOnly || s.snap.Offline || t.OpenedRun != s.proc.StartID {
+		return
+	}
+	s.opened(t.OpenedTerm)
+}
+
+// opened notes that the server takes writes, and starts the heart.
+func (s *state) opened(term uint64) {
+	if s.openTerm == term {
+		return
+	}
+	s.openTerm, s.fenced = term, false
+	now := time.Now()
+	s.controlAt, s.commitAt = now, now
+	s.startHeart(term)
+	s.m.log.Info("open for writes", "term", term)
+}
+
+// conforms tells whether the last poll agrees with a spec that is done.
+func (s *state) conforms() bool {
+	if !s.answers {
+		return true // Nothing can be told, and nothing can be done.
+	}
+	sn := s.snap
+	switch s.spec.Goal {
+	case decide.GoalFollow:
+		return sn.Receiver != decide.ReceiverOff && sn.Applier == decide.ReceiverOn &&
+			sn.SemiSync.ReplicaEnabled == s.spec.Acks &&
+			(sn.Receiver != decide.ReceiverOn || sn.SemiSync.ReplicaStatus == s.spec.Acks)
+	case decide.GoalPrimary:
+		return s.openTerm == s.spec.Term && !sn.ReadOnly && !s.fenced
+	case decide.GoalStand:
+		return sn.SuperReadOnly && sn.Receiver != decide.ReceiverOn
+	default:
+		return true
+	}
+}
+
+// report publishes the status if it changed, and the running figures always.
+func (s *state) report() {
+	st := decide.Status{
+		Process: s.proc.Process, StartID: s.proc.StartID, OpenTerm: s.openTerm, AcksOff: s.acksOff,
+		Fenced: s.fenced, Findings: s.findings, TermSeen: s.m.terms.seen.Term,
+		Empty: s.empty && s.checked == s.proc.StartID && s.proc.Process == decide.ProcessRunning,
+	}
+	if s.checked != s.proc.StartID && st.Process == decide.ProcessRunning {
+		st.StartID = "" // Not known well enough to be anybody's evidence.
+	}
+	if j := s.job; j != nil {
+		st.SpecRevision, st.State = j.spec.Revision, j.state
+		st.Problem, st.Detail, st.Held, st.Steps = j.problem, j.detail, j.held, j.steps
+		st.Held.StartID = j.run
+	}
+	if !reflect.DeepEqual(st, s.last) {
+		s.last = st
+		s.m.status.set(st)
+	}
+	s.m.live.Store(&liveAt{Live: s.figures(), read: s.snapAt, commitBegun: s.commitAt, pendingSince: s.pendingSince})
+}
+
+func (s *state) figures() decide.Live {
+	sn := s.snap
+	return decide.Live{
+		Server: s.m.o.Server, At: s.snapAt, Process: s.proc.Process, StartID: s.proc.StartID, Answers: s.answers,
+		ReadOnly: sn.ReadOnly, SuperReadOnly: sn.SuperReadOnly, Offline: sn.Offline,
+		Executed: sn.Executed, Received: sn.Received,
+		Receiver: sn.Receiver, Applier: sn.Applier, Source: s.m.serverAt(sn.SourceHost, sn.SourcePort),
+		ReceiverErrno: sn.ReceiverErrno, ReceiverError: sn.ReceiverError, ApplierErrno: sn.ApplierErrno, ApplierError: sn.ApplierError,
+		ContactAge: sn.ContactAge, Acks: sn.SemiSync.ReplicaStatus, AckEnabled: sn.SemiSync.ReplicaEnabled,
+		Lag: sn.Lag, LagKnown: sn.LagKnown, LagTransactions: sn.LagTransactions,
+		Attached: sn.SemiSync.Clients, OpenTerm: s.openTerm,
+	}
+}
+
+// serverAt names the server at an address, empty for none of ours.
+func (m *Member) serverAt(host string, port int) string {
+	for name, a := range m.o.Servers {
+		if a.Host == host && a.Port == port {
+			return name
+		}
+	}
+	return ""
+}

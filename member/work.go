@@ -1,0 +1,152 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication/gtid"
+)
+
+// Set is a set of GTIDs.
+type Set = gtid.Set
+
+// retryPause is how long a step that failed, or whose outcome was undone by
+// somebody, waits before it is done again.
+const retryPause = time.Second
+
+// job is one attempt to carry out one spec in one run of mysqld.
+type job struct {
+	spec   decide.SpecAt
+	run    string
+	cancel context.CancelFunc
+	done   chan struct{} // closed when its goroutine has ended
+
+	// What the status says of it; owned by the loop.
+	state   decide.SpecState
+	problem decide.Code
+	detail  string
+	held    decide.Held
+	steps   map[string]float64
+}
+
+// refusal is an error that ends a spec: carrying it out would break a rule.
+type refusal struct {
+	code   decide.Code
+	detail string
+}
+
+func (r *refusal) Error() string { return r.detail }
+
+// work starts, or starts again, the job that the newest spec asks for.
+func (s *state) work() error {
+	if s.spec.Revision == 0 || s.fencing || s.proc.Process != decide.ProcessRunning || s.checked != s.proc.StartID {
+		return nil
+	}
+	if s.record != nil {
+		if err := s.m.terms.saw(s.record.Term); err != nil {
+			return err
+		}
+	}
+	now := time.Now()
+	if j := s.job; j != nil && j.spec.Revision == s.spec.Revision && j.run == s.proc.StartID {
+		settled := j.state != decide.SpecWorking
+		if !settled || j.state == decide.SpecDone && s.conforms() {
+			s.retryAt = time.Time{}
+			return nil
+		}
+		if s.retryAt.IsZero() {
+			s.retryAt = now.Add(retryPause)
+		}
+		if now.Before(s.retryAt) || j.state == decide.SpecRefused {
+			return nil
+		}
+	}
+	if s.fenced && !s.controlAt.After(s.fencedAt) && s.spec.Goal == decide.GoalPrimary {
+		return nil // Only a fresh proof of control opens a fenced server again.
+	}
+	s.retryAt = time.Time{}
+	s.cancelJob()
+	return s.start()
+}
+
+func (s *state) start() error {
+	if err := s.m.terms.saw(s.spec.Term); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	j := &job{spec: s.spec, run: s.proc.StartID, cancel: cancel, done: make(chan struct{}), state: decide.SpecWorking}
+	s.job = j
+	if s.spec.Term < s.m.terms.seen.Term {
+		// S1: etcd speaks of the past.
+		cancel()
+		close(j.done)
+		j.state, j.problem = decide.SpecRefused, decide.CodeTermWentBack
+		j.detail = fmt.Sprintf("the spec is of term %d, this server has seen %d", s.spec.Term, s.m.terms.seen.Term)
+		return nil
+	}
+	w := &worker{m: s.m, job: j, spec: s.spec.Spec, wasOpen: s.wasOpen(), isOpen: s.openTerm != 0 && s.openTerm == s.spec.Term,
+		steps: make(map[string]float64), proc: s.proc}
+	if s.openTerm != 0 && !w.isOpen {
+		s.closed()
+	}
+	s.wg.Go(func() {
+		defer close(j.done)
+		err := w.run(ctx)
+		s.m.send(s.ctx, func(s *state) { s.worked(w, err) })
+	})
+	return nil
+}
+
+// wasOpen tells whether clients may have written to this run of mysqld. Such a
+// server is killed before it becomes anything else: no polite way is known
+// that never lets a waiting commit go (S10).
+func (s *state) wasOpen() bool {
+	t := s.m.terms.seen
+	return s.openTerm != 0 || t.OpenedRun == s.proc.StartID || s.answers && !s.snap.ReadOnly
+}
+
+// worked takes the outcome of a job, if it is still the newest.
+func (s *state) worked(w *worker, err error) {
+	if s.job != w.job {
+		return
+	}
+	j := w.job
+	j.held, j.steps = w.held, w.steps
+	var refused *refusal
+	switch {
+	case err == nil:
+		j.state, j.problem, j.detail = decide.SpecDone, "", ""
+		s.m.log.Info("spec done", "goal", j.spec.Goal, "plan", j.spec.Plan, "ms", w.steps)
+	case errors.As(err, &refused):
+		j.state, j.problem, j.detail = decide.SpecRefused, refused.code, refused.detail
+		s.m.log.Error("spec refused", "goal", j.spec.Goal, "reason", refused.detail)
+	default:
+		j.state, j.problem, j.detail = decide.SpecFailed, decide.CodeStepFailed, err.Error()
+		s.retryAt = time.Now().Add(retryPause)
+		s.m.log.Error("spec failed, will be tried again", "goal", j.spec.Goal, "error", err)
+	}
+	select {
+	case s.m.kick <- struct{}{}:
+	default:
+	}
+}
+
+// cancelJob ends the running job and waits until it has.
+func (s *state) cancelJob() {
+	j := s.job
+	if j == nil {
+		return
+	}
+	j.cancel()
+	for {
+		select {
+		case <-j.done:
+			return
+		case f := <-s.m.inbox:
+			f(s) // It may be handing something over.
+		}
+	}
+}

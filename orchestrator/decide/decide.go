@@ -1,0 +1,150 @@
+package decide
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Decide judges the view as it is at now and says what to do next. It is pure:
+// the same arguments give the same decision.
+func Decide(v View, s Settings, now time.Time) Decision {
+	d := &decider{View: v, settings: s, now: now}
+	out := d.judge()
+	out.Waits = append(out.Waits, d.waits...)
+	return out
+}
+
+// decider is one look at the view; it collects what is waited for on the way.
+type decider struct {
+	View
+	settings Settings
+	now      time.Time
+	waits    []Wait
+}
+
+func (d *decider) judge() Decision {
+	if d.Record == nil {
+		return d.beginBootstrap()
+	}
+	if server, seen := d.highestTermSeen(); seen > d.Record.Term {
+		d.wait(CodeTermWentBack, server,
+			fmt.Sprintf("%s has seen term %d, the record says %d: etcd was restored from an old backup", server, seen, d.Record.Term),
+			"nothing is done until a human has compared the servers")
+		return Decision{Reason: ReasonTermWentBack}
+	}
+	d.noteServers()
+	p := d.Record.Plan
+	switch {
+	case p == nil:
+		return d.steady()
+	case p.Kind == PlanBootstrap:
+		return d.continueBootstrap()
+	case p.Kind == PlanRemove:
+		return d.continueRemoval()
+	default:
+		return d.continueFailover()
+	}
+}
+
+// steady is the judgement while no plan is open.
+func (d *decider) steady() Decision {
+	h := d.primaryHealth()
+	if h.dead {
+		return d.openFailover(h)
+	}
+	if leaver, why := d.leaver(); h.alive && leaver != "" {
+		return d.openRemoval(leaver, why)
+	}
+	if h.alive {
+		if change, detail := d.admission(); change != nil {
+			return Decision{Reason: ReasonReplicaCaught, Detail: detail, Change: change}
+		}
+	}
+	if specs := d.changed(d.standing(*d.Record)); len(specs) > 0 {
+		return Decision{Reason: ReasonSpecsAdjusted, Detail: h.detail, Change: &Change{Specs: specs}}
+	}
+	return Decision{Reason: h.reason, Detail: h.detail, Yield: h.yield}
+}
+
+// highestTermSeen returns the highest term that any daemon reports, and whose.
+func (d *decider) highestTermSeen() (server string, term uint64) {
+	for _, name := range d.Servers {
+		if t := d.Statuses[name].TermSeen; t > term {
+			server, term = name, t
+		}
+	}
+	return server, term
+}
+
+func (d *decider) wait(code Code, server, detail, remedy string) {
+	d.waits = append(d.waits, Wait{Code: code, Server: server, Detail: detail, Remedy: remedy})
+}
+
+// changed returns those of the wanted specs that differ from what stands.
+func (d *decider) changed(wanted map[string]Spec) map[string]Spec {
+	out := make(map[string]Spec)
+	for name, spec := range wanted {
+		if at, ok := d.Specs[name]; !ok || !at.Spec.Equal(spec) {
+			out[name] = spec
+		}
+	}
+	return out
+}
+
+// change builds a change of the record with the specs that differ.
+func (d *decider) change(r Record, wanted map[string]Spec) *Change {
+	return &Change{Record: &r, Specs: d.changed(wanted)}
+}
+
+// advance journals that the plan has reached a phase.
+func (p *Plan) advance(phase Phase, now time.Time) {
+	p.Phase = phase
+	p.Marks = append(p.Marks, Mark{Name: string(phase), At: now})
+}
+
+// finish closes the plan and returns what the history keeps of it.
+func (d *decider) finish(r *Record, result string) *History {
+	p := *r.Plan
+	p.Marks = append(p.Marks, Mark{Name: "done", At: d.now})
+	r.Plan = nil
+	return &History{
+		Term: r.Term, Plan: p, Primary: r.Primary, InSync: slices.Clone(r.InSync),
+		Complete: r.Complete, Result: result, Steps: d.Statuses[r.Primary].Steps,
+	}
+}
+
+// planID names a plan by what no two plans share: the revision of the record
+// it was decided on.
+func (d *decider) planID(kind PlanKind) string {
+	term := uint64(0)
+	if d.Record != nil {
+		term = d.Record.Term
+	}
+	return fmt.Sprintf("%s-t%d-r%d", kind, term, d.Revision)
+}
+
+// did returns the server's status if it says that the newest spec was carried
+// out, that spec has the goal, and it belongs to the plan (S4: a status counts
+// only if it echoes the plan's id and revision).
+func (d *decider) did(server string, goal Goal, plan string) (Status, bool) {
+	spec, ok := d.Specs[server]
+	if !ok || spec.Goal != goal || spec.Plan != plan {
+		return Status{}, false
+	}
+	st, ok := d.Statuses[server]
+	if !ok || st.SpecRevision != spec.Revision || st.State != SpecDone {
+		return Status{}, false
+	}
+	return st, true
+}
+
+func without(names []string, leaver string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == leaver })
+}
+
+func sorted(names []string) []string {
+	out := slices.Clone(names)
+	slices.Sort(out)
+	return slices.Compact(out)
+}

@@ -1,0 +1,325 @@
+package decide
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mysqlha/mysqlha/replication/gtid"
+)
+
+// openFailover journals a failover and revokes the in-sync replicas, if fresh
+// evidence shows that enough of them can be reached (S4). An open plan of
+// another kind, or one whose new primary died before it opened, is superseded.
+func (d *decider) openFailover(h health) Decision {
+	r := d.Record.clone()
+	var out []string
+	for _, name := range r.InSync {
+		if !d.reachable(name) {
+			out = append(out, name)
+		}
+	}
+	if len(out) >= r.RequiredAcks {
+		d.wait(CodeCannotReachReplicas, "", fmt.Sprintf(
+			"%s is dead (%s); %s may have acknowledged what nobody else has and cannot be reached, so no other server is known to hold every acknowledged write",
+			r.Primary, h.detail, strings.Join(out, ", ")),
+			fmt.Sprintf("bring back %s, or %s", strings.Join(out, " or "), r.Primary))
+		return Decision{Reason: ReasonNotEnoughProof, Detail: h.detail}
+	}
+	var history *History
+	if r.Plan != nil {
+		history = d.finish(&r, "superseded: "+h.detail)
+	}
+	r.Plan = &Plan{
+		ID: d.planID(PlanFailover), Kind: PlanFailover, Reason: h.reason, Evidence: h.detail,
+		Leader: d.Self, From: r.Primary, Revoking: slices.Clone(r.InSync),
+	}
+	r.Plan.advance(PhaseRevoke, d.now)
+	change := d.change(r, d.revokeSpecs(r))
+	change.History = history
+	return Decision{Reason: h.reason, Detail: h.detail, Change: change}
+}
+
+func (d *decider) revokeSpecs(r Record) map[string]Spec {
+	specs := map[string]Spec{
+		r.Primary: {Goal: GoalStand, Term: r.Term, Plan: r.Plan.ID, Why: "a failover from this server is under way"},
+	}
+	for _, name := range r.Plan.Revoking {
+		specs[name] = Spec{Goal: GoalRevoke, Term: r.Term, Plan: r.Plan.ID}
+	}
+	return specs
+}
+
+func (d *decider) continueFailover() Decision {
+	switch d.Record.Plan.Phase {
+	case PhaseRevoke:
+		return d.awaitRevoked()
+	case PhasePromote:
+		return d.awaitPromoted()
+	default:
+		return d.awaitOpen()
+	}
+}
+
+// awaitRevoked waits until too few replicas are left to acknowledge anything
+// without the plan's knowledge, then journals what the revoked ones have and
+// who is chosen.
+func (d *decider) awaitRevoked() Decision {
+	r := d.Record.clone()
+	p := r.Plan
+	sets := make(map[string]Held)
+	var missing []string
+	for _, name := range p.Revoking {
+		st, done := d.did(name, GoalRevoke, p.ID)
+		switch {
+		case !done:
+			missing = append(missing, name)
+		case st.Held.StartID != r.Runs[name]:
+			// S4: a restart may have lost what it had acknowledged.
+			missing = append(missing, name)
+			d.wait(CodeReplicaRestarted, name, name+" restarted since it was last known to hold all of the primary's transactions, so what it has proves nothing", "")
+		default:
+			sets[name] = st.Held
+		}
+	}
+	if len(missing) >= r.RequiredAcks {
+		return d.revokeLacks(r, missing)
+	}
+	p.Sets = sets
+	p.Target = union(sets)
+	candidate, why := d.choose(p, sets)
+	if candidate == "" {
+		return Decision{Reason: ReasonNotEnoughProof, Detail: why}
+	}
+	return d.promote(r, candidate, keys(sets))
+}
+
+// revokeLacks waits for the missing, or abandons the plan if the old primary
+// turns out to be there: nothing has been chosen yet.
+func (d *decider) revokeLacks(r Record, missing []string) Decision {
+	detail := fmt.Sprintf("not yet revoked: %s", strings.Join(missing, ", "))
+	waited := d.now.Sub(r.Plan.PhaseSince())
+	if waited > 2*d.settings.Detection {
+		d.wait(CodeCannotReachReplicas, "", fmt.Sprintf("%s; each may have acknowledged what nobody else has", detail),
+			fmt.Sprintf("bring back %s, or %s", strings.Join(missing, " or "), r.Primary))
+		if h := d.primaryHealth(); h.alive {
+			history := d.finish(&r, "abandoned: "+h.detail)
+			change := d.change(r, d.standing(r))
+			change.History = history
+			return Decision{Reason: ReasonPlanAbandoned, Detail: h.detail, Change: change}
+		}
+	}
+	return Decision{Reason: ReasonPlanWaits, Detail: detail}
+}
+
+// choose returns the best candidate among servers whose journaled sets hold
+// the whole target, or why there is none (S5).
+func (d *decider) choose(p *Plan, sets map[string]Held) (string, string) {
+	best, bestLeft := "", uint64(0)
+	for _, name := range d.Servers {
+		held, ok := sets[name]
+		if !ok || !held.All().Contains(p.Target) {
+			continue
+		}
+		if errant := d.errant(p.From, held); !errant.IsEmpty() {
+			d.wait(CodeErrantCandidate, name, fmt.Sprintf("%s holds transactions that never came from %s: %s", name, p.From, errant),
+				"look at them with mysqlbinlog; a human must decide")
+			continue
+		}
+		left := p.Target.Subtract(held.Executed).Count()
+		if best == "" || left < bestLeft {
+			best, bestLeft = name, left
+		}
+	}
+	if best != "" {
+		return best, ""
+	}
+	why := "no revoked replica holds everything that the others hold: " + p.Target.String()
+	d.wait(CodeNoCompleteCandidate, "", why, "a human must decide")
+	return "", why
+}
+
+// errant returns what a replica has executed that its primary is not known to
+// have had: neither reported by it in the heartbeat row, nor seen by the
+// leader's probe, nor received from it.
+func (d *decider) errant(primary string, held Held) gtid.Set {
+	known := held.Reported.Union(held.Received).Union(d.Seen[primary].Live.Executed)
+	return held.Executed.Subtract(known)
+}
+
+// promote journals the choice and asks the candidate to apply and the others
+// to follow it. From here there is no way back to the old primary.
+func (d *decider) promote(r Record, candidate string, followers []string) Decision {
+	p := r.Plan
+	p.Candidate = candidate
+	p.NewInSync = sorted(without(followers, candidate))
+	p.advance(PhasePromote, d.now)
+	return Decision{Reason: ReasonPlanContinues,
+		Detail: fmt.Sprintf("%s is chosen, followed by %s", candidate, strings.Join(p.NewInSync, ", ")),
+		Change: d.change(r, d.promoteSpecs(r))}
+}
+
+func (d *decider) promoteSpecs(r Record) map[string]Spec {
+	p := r.Plan
+	specs := map[string]Spec{
+		p.Candidate: {Goal: GoalPromote, Term: r.Term, Plan: p.ID, Target: p.Target,
+			Attach: p.NewInSync, RequiredAcks: r.RequiredAcks},
+	}
+	for _, name := range p.NewInSync {
+		specs[name] = Spec{Goal: GoalFollow, Term: r.Term, Plan: p.ID, Source: p.Candidate, Acks: true, Target: p.Target}
+	}
+	return specs
+}
+
+// awaitPromoted waits until the candidate has applied the target and k
+// followers have received all that it has, then publishes the new term (S5).
+func (d *decider) awaitPromoted() Decision {
+	r := d.Record.clone()
+	p := r.Plan
+	if d.lost(p.Candidate) {
+		return d.chooseAgain(r)
+	}
+	st, prepared := d.did(p.Candidate, GoalPromote, p.ID)
+	prepared = prepared && st.Held.Executed.Contains(p.Target)
+	var have []string
+	for _, name := range p.NewInSync {
+		f, done := d.did(name, GoalFollow, p.ID)
+		if prepared && done && f.Held.All().Contains(st.Held.Executed) {
+			have = append(have, name)
+			r.Runs = setRun(r.Runs, name, f.Held.StartID)
+		}
+	}
+	if prepared && len(have) >= r.RequiredAcks {
+		return d.publish(r)
+	}
+	if more := d.moreFollowers(p); len(more) > 0 {
+		p.NewInSync = sorted(append(p.NewInSync, more...))
+		return Decision{Reason: ReasonPlanContinues, Detail: "more followers: " + strings.Join(more, ", "),
+			Change: d.change(r, d.promoteSpecs(r))}
+	}
+	detail := fmt.Sprintf("%d of %d followers have all that %s has", len(have), r.RequiredAcks, p.Candidate)
+	if prepared {
+		d.wait(CodeWaitingForFollowers, "", fmt.Sprintf("waiting for k followers: %s; term %d opens as soon as they have", detail, r.Term+1),
+			fmt.Sprintf("bring back any other server: %s", strings.Join(without(d.Servers, p.Candidate), ", ")))
+	} else {
+		d.wait(CodeWaitingForCandidate, p.Candidate, fmt.Sprintf("%s applies what it has received: %s", p.Candidate, p.Target.Subtract(d.Seen[p.Candidate].Live.Executed)), "")
+		detail = p.Candidate + " is not prepared yet"
+	}
+	return Decision{Reason: ReasonPlanWaits, Detail: detail}
+}
+
+// lost tells whether the candidate died: by its daemon's word, or because both
+// its daemon's lease and its mysqld have been gone for the removal delay.
+func (d *decider) lost(server string) bool {
+	if p := d.Statuses[server].Process; p == ProcessExiting || p == ProcessGone {
+		return true
+	}
+	since, absent := d.Absent[server]
+	return absent && d.now.Sub(since) > d.settings.RemovalDelay && !d.fresh(d.Seen[server].SQLAt, d.settings.RemovalDelay)
+}
+
+// chooseAgain replaces a candidate that died. The journaled sets still say what
+// the new term must hold, so any other server whose set holds it all will do;
+// nobody can have been acknowledged by the dead candidate, since it never
+// opened.
+func (d *decider) chooseAgain(r Record) Decision {
+	p := r.Plan
+	alive := make(map[string]Held)
+	for name, held := range p.Sets {
+		if name != p.Candidate && d.reachable(name) {
+			alive[name] = held
+		}
+	}
+	candidate, why := d.choose(p, alive)
+	if candidate == "" {
+		d.wait(CodeWaitingForCandidate, p.Candidate, p.Candidate+" was chosen and died before it opened", "start "+p.Candidate)
+		return Decision{Reason: ReasonPlanWaits, Detail: why}
+	}
+	// The plan's id changes with it, so that no status of the first attempt is
+	// taken for one of the second.
+	p.ID = d.planID(PlanFailover)
+	return d.promote(r, candidate, keys(alive))
+}
+
+// moreFollowers returns servers that can follow the candidate besides those
+// revoked: closed, and with nothing that the target does not have. A former
+// primary that came back is one of them. They enter the plan before they are
+// enabled (S3).
+func (d *decider) moreFollowers(p *Plan) []string {
+	var out []string
+	for _, name := range d.Servers {
+		if name == p.Candidate || slices.Contains(p.NewInSync, name) || !d.reachable(name) {
+			continue
+		}
+		live := d.Seen[name].Live
+		if live.SuperReadOnly && live.OpenTerm == 0 && live.StartID == d.Statuses[name].StartID && p.Target.Contains(live.All()) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// publish writes the new term. The candidate is complete and k followers have
+// all it has; it opens after its own commit is acknowledged (S2).
+func (d *decider) publish(r Record) Decision {
+	p := r.Plan
+	r.Term++
+	r.Primary = p.Candidate
+	r.InSync = slices.Clone(p.NewInSync)
+	for name := range r.Runs {
+		if !slices.Contains(r.InSync, name) {
+			delete(r.Runs, name)
+		}
+	}
+	r.Complete = r.Durability == DurabilityLossless
+	r.Published = d.now
+	p.advance(PhaseOpen, d.now)
+	return Decision{Reason: ReasonPlanContinues, Detail: fmt.Sprintf("term %d: %s", r.Term, r.Primary),
+		Change: d.change(r, d.standing(r))}
+}
+
+// awaitOpen waits for the published primary to open, and starts over with the
+// next term if it dies before.
+func (d *decider) awaitOpen() Decision {
+	r := d.Record.clone()
+	if d.Statuses[r.Primary].OpenTerm == r.Term {
+		history := d.finish(&r, "completed")
+		change := d.change(r, nil)
+		change.History = history
+		return Decision{Reason: ReasonPlanContinues, Detail: fmt.Sprintf("%s is open in term %d", r.Primary, r.Term), Change: change}
+	}
+	if h := d.primaryHealth(); h.dead {
+		return d.openFailover(h)
+	}
+	d.wait(CodeWaitingForAcks, r.Primary, fmt.Sprintf("%s opens as soon as its first commit in term %d is acknowledged by %d of %s",
+		r.Primary, r.Term, r.RequiredAcks, strings.Join(r.InSync, ", ")), "")
+	if specs := d.changed(d.standing(r)); len(specs) > 0 {
+		return Decision{Reason: ReasonSpecsAdjusted, Change: &Change{Specs: specs}}
+	}
+	return Decision{Reason: ReasonPlanWaits, Detail: r.Primary + " is not open yet"}
+}
+
+func union(sets map[string]Held) gtid.Set {
+	var all gtid.Set
+	for _, held := range sets {
+		all = all.Union(held.All())
+	}
+	return all
+}
+
+func keys(sets map[string]Held) []string {
+	var out []string
+	for name := range sets {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func setRun(runs map[string]string, server, run string) map[string]string {
+	if runs == nil {
+		runs = make(map[string]string)
+	}
+	runs[server] = run
+	return runs
+}

@@ -1,0 +1,224 @@
+package decide
+
+import (
+	"fmt"
+	"slices"
+)
+
+// leaver returns an in-sync replica that has been away for the removal delay
+// and that the set can spare, and why. Whoever cannot be revoked must not be
+// able to acknowledge: else one dead replica would forbid every failover.
+func (d *decider) leaver() (string, string) {
+	r := d.Record
+	if len(r.InSync)-1 < r.RequiredAcks || d.Statuses[r.Primary].OpenTerm != r.Term {
+		return "", ""
+	}
+	for _, name := range r.InSync {
+		away, why := d.away(name)
+		// The others must be there: the removal needs their acknowledgement.
+		if away && d.countReachable(without(r.InSync, name)) >= r.RequiredAcks {
+			return name, why
+		}
+	}
+	return "", ""
+}
+
+// away tells whether a replica has been out of reach for the removal delay.
+func (d *decider) away(server string) (bool, string) {
+	limit := d.settings.RemovalDelay
+	if d.now.Sub(d.LeadingSince) < limit {
+		return false, ""
+	}
+	if since, absent := d.Absent[server]; absent && d.now.Sub(since) > limit {
+		return true, fmt.Sprintf("the lease of the daemon beside %s has been gone for %s", server, round(d.now.Sub(since)))
+	}
+	seen := d.Seen[server]
+	if gone := d.now.Sub(later(seen.SQLAt, d.LeadingSince)); gone > limit {
+		return true, fmt.Sprintf("mysqld of %s has not answered for %s", server, round(gone))
+	}
+	return false, ""
+}
+
+func (d *decider) countReachable(names []string) int {
+	n := 0
+	for _, name := range names {
+		if d.reachable(name) {
+			n++
+		}
+	}
+	return n
+}
+
+// openRemoval journals that a replica leaves the in-sync set. It stays listed
+// until the primary has locked it out and proved by a later commit that the
+// others suffice (S3).
+func (d *decider) openRemoval(server, why string) Decision {
+	r := d.Record.clone()
+	r.Plan = &Plan{ID: d.planID(PlanRemove), Kind: PlanRemove, Reason: ReasonReplicaAbsent,
+		Evidence: why, Leader: d.Self, Server: server}
+	r.Plan.advance(PhaseEject, d.now)
+	return Decision{Reason: ReasonReplicaAbsent, Detail: why, Change: d.change(r, d.ejectSpecs(r))}
+}
+
+func (d *decider) ejectSpecs(r Record) map[string]Spec {
+	p := r.Plan
+	specs := d.standing(r)
+	primary := specs[r.Primary]
+	primary.Plan, primary.Eject = p.ID, p.Server
+	primary.Attach = without(primary.Attach, p.Server)
+	primary.InSync = without(primary.InSync, p.Server)
+	specs[r.Primary] = primary
+	specs[p.Server] = Spec{Goal: GoalFollow, Term: r.Term, Plan: p.ID, Source: r.Primary}
+	return specs
+}
+
+func (d *decider) continueRemoval() Decision {
+	if h := d.primaryHealth(); h.dead {
+		return d.openFailover(h)
+	}
+	r := d.Record.clone()
+	p := r.Plan
+	if _, proved := d.did(r.Primary, GoalPrimary, p.ID); proved {
+		r.InSync = without(r.InSync, p.Server)
+		delete(r.Runs, p.Server)
+		history := d.finish(&r, "completed")
+		change := d.change(r, d.standing(r))
+		change.History = history
+		return Decision{Reason: ReasonPlanContinues, Detail: p.Server + " has left the in-sync set", Change: change}
+	}
+	stuck := d.now.Sub(p.PhaseSince()) > 2*d.settings.RemovalDelay
+	if stuck && d.reachable(p.Server) {
+		// The leaver is back, and perhaps the only one left: it never ceased to
+		// be listed, so letting it acknowledge again breaks nothing.
+		history := d.finish(&r, "abandoned: "+p.Server+" is back")
+		change := d.change(r, d.standing(r))
+		change.History = history
+		return Decision{Reason: ReasonPlanAbandoned, Detail: p.Server + " is back", Change: change}
+	}
+	d.wait(CodeWaitingForAcks, r.Primary, fmt.Sprintf("%s leaves the in-sync set once a commit is acknowledged without it", p.Server), "")
+	return Decision{Reason: ReasonPlanWaits, Detail: "removing " + p.Server}
+}
+
+// admission lets one replica into the in-sync set that has received all the
+// primary had executed at one moment, or notes the same of a member that had
+// restarted. Etcd first, then enable (S3).
+func (d *decider) admission() (*Change, string) {
+	r := d.Record
+	for _, name := range d.Servers {
+		if name == r.Primary || !d.reachable(name) {
+			continue
+		}
+		live := d.Seen[name].Live
+		listed := slices.Contains(r.InSync, name)
+		if listed && r.Runs[name] == live.StartID || live.StartID == "" || live.StartID != d.Statuses[name].StartID {
+			continue
+		}
+		if live.Source != r.Primary || live.Receiver != ReceiverOn || live.Applier != ReceiverOn || !d.caughtUp(live) {
+			if !listed {
+				d.noteCatchingUp(name, live)
+			}
+			continue
+		}
+		if spec := d.Specs[name]; spec.Goal != GoalFollow || spec.Source != r.Primary {
+			continue
+		}
+		next := r.clone()
+		next.InSync = sorted(append(next.InSync, name))
+		next.Runs = setRun(next.Runs, name, live.StartID)
+		return d.change(next, d.standing(next)), name + " holds all that " + r.Primary + " had executed"
+	}
+	return nil, ""
+}
+
+// caughtUp tells whether the replica holds all that the primary had executed
+// at a moment the leader knows: one probe ago, since the two are not asked at
+// the same instant.
+func (d *decider) caughtUp(live Live) bool {
+	seen := d.Seen[d.Record.Primary]
+	return d.fresh(seen.DaemonAt, d.settings.Fresh()) && seen.Live.OpenTerm == d.Record.Term &&
+		!seen.ExecutedBefore.IsEmpty() && live.All().Contains(seen.ExecutedBefore)
+}
+
+func (d *decider) noteCatchingUp(name string, live Live) {
+	if d.Specs[name].Goal != GoalFollow {
+		return
+	}
+	left := d.Seen[d.Record.Primary].Live.Executed.Subtract(live.All()).Count()
+	d.wait(CodeCatchingUp, name, fmt.Sprintf("%s is not in sync yet: %d transactions to receive, receiver %s, applier %s", name, left, live.Receiver, live.Applier), "")
+}
+
+// standing returns what every server should be doing under the record while no
+// step of a plan asks for something else.
+func (d *decider) standing(r Record) map[string]Spec {
+	specs := make(map[string]Spec, len(d.Servers))
+	attach := slices.Clone(r.InSync)
+	for _, name := range d.Servers {
+		switch {
+		case name == r.Primary:
+		case slices.Contains(r.InSync, name):
+			specs[name] = Spec{Goal: GoalFollow, Term: r.Term, Source: r.Primary, Acks: true}
+		default:
+			specs[name] = d.outside(r, name)
+			if specs[name].Goal == GoalFollow && d.Statuses[name].AcksOff {
+				attach = append(attach, name)
+			}
+		}
+	}
+	specs[r.Primary] = Spec{Goal: GoalPrimary, Term: r.Term, Attach: sorted(attach),
+		InSync: sorted(r.InSync), RequiredAcks: r.RequiredAcks}
+	return specs
+}
+
+// outside returns the spec of a server outside the in-sync set: it follows
+// without acknowledging once its data is known to be contained in the
+// primary's, and stands until then (S7).
+func (d *decider) outside(r Record, name string) Spec {
+	now := d.Specs[name].Spec
+	stand := Spec{Goal: GoalStand, Term: r.Term, Why: "waiting until its transactions can be compared with the primary's"}
+	if now.Goal == GoalStand && now.Term == r.Term && now.Plan == "" {
+		stand = now
+	}
+	following := now.Goal == GoalFollow && now.Source == r.Primary && now.Term == r.Term
+	if st := d.Statuses[name]; following && !(st.SpecRevision == d.Specs[name].Revision && st.Problem == CodeDiverged) {
+		return Spec{Goal: GoalFollow, Term: r.Term, Source: r.Primary}
+	}
+	live, primary := d.Seen[name].Live, d.Seen[r.Primary]
+	if !d.reachable(name) || !live.SuperReadOnly || live.OpenTerm != 0 || live.StartID != d.Statuses[name].StartID {
+		return stand
+	}
+	if !d.fresh(primary.DaemonAt, d.settings.Fresh()) || primary.Live.OpenTerm != r.Term {
+		return stand
+	}
+	if errant := live.All().Subtract(primary.Live.Executed); !errant.IsEmpty() {
+		return Spec{Goal: GoalStand, Term: r.Term, Why: "diverged", Errant: errant}
+	}
+	return Spec{Goal: GoalFollow, Term: r.Term, Source: r.Primary}
+}
+
+// noteServers names what is wrong with each server, apart from any plan.
+func (d *decider) noteServers() {
+	for _, name := range d.Servers {
+		st, spec := d.Statuses[name], d.Specs[name]
+		if since, absent := d.Absent[name]; absent {
+			d.wait(CodeDaemonDown, name, fmt.Sprintf("the daemon beside %s has no lease for %s", name, d.now.Sub(since).Round(1e9)),
+				"systemctl status mysqlhad on "+name)
+		}
+		if st.Process == ProcessGone || st.Process == ProcessExiting {
+			d.wait(CodeServerDown, name, "mysqld of "+name+" is down", "systemctl status mysql on "+name)
+		}
+		if spec.Goal == GoalStand && !spec.Errant.IsEmpty() {
+			d.wait(CodeDiverged, name, fmt.Sprintf("%s has %d transactions that %s does not have: %s; it neither replicates nor serves", name, spec.Errant.Count(), d.Record.Primary, spec.Errant),
+				"look at them with mysqlbinlog, then build the server anew")
+		}
+		if st.SpecRevision == spec.Revision && st.Problem != "" {
+			d.wait(st.Problem, name, st.Detail, "")
+		}
+		for _, f := range st.Findings {
+			d.wait(f.Code, name, f.Detail, "mend the server's my.cnf and restart it")
+		}
+	}
+	if r := d.Record; r.Term > 0 && r.Plan == nil && len(r.InSync) <= r.RequiredAcks {
+		d.wait(CodeTooFewInSync, "", fmt.Sprintf("%d replicas in sync, %d must acknowledge: the loss of one more stops writes", len(r.InSync), r.RequiredAcks),
+			"bring the other servers back")
+	}
+}
