@@ -77,8 +77,8 @@ func (w *worker) kill(ctx context.Context, why string) error {
 	w.m.log.Warn("mysqld was open and must not be any more: killing it", "goal", why, "run", w.proc.StartID)
 	ctx, cancel := context.WithTimeout(ctx, killDeadline)
 	defer cancel()
-	if err := process.Kill(ctx, w.proc); err != nil {
-		return fmt.Errorf("kill mysqld of %s: %w", w.m.o.Server, err)
+	if err := w.m.killRun(ctx, w.proc); err != nil {
+		return err
 	}
 	return errors.New("mysqld was killed because clients may have written to it; waiting for its supervisor")
 }

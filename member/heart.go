@@ -76,12 +76,16 @@ func (h *heart) tell(ctx context.Context, f func(*state)) {
 // proves returns nil if an acknowledged commit is a proof: semi-sync is on, and
 // only listed servers can have acknowledged. Others are ended.
 func (h *heart) proves(ctx context.Context) error {
-	sessions, on, err := h.m.o.Local.SemiSyncSessions(ctx)
+	snap, err := h.m.o.Local.Read(ctx)
 	if err != nil {
 		return err
 	}
-	if !on {
+	if !snap.SemiSync.SourceEnabled || !snap.SemiSync.SourceStatus {
 		return fmt.Errorf("semi-sync is not on at %s although it must be", h.m.o.Server)
+	}
+	sessions, err := h.m.o.Local.SemiSyncSessions(ctx)
+	if err != nil {
+		return err
 	}
 	spec, _ := h.m.o.Board.Own()
 	for _, session := range sessions {

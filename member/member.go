@@ -19,8 +19,6 @@ type Board interface {
 	// have arrived here; Changed is closed at the next change of either.
 	Own() (decide.SpecAt, *decide.Record)
 	Changed() <-chan struct{}
-	// ReadRecord reads the record linearizably.
-	ReadRecord(ctx context.Context) (*decide.Record, error)
 	// PutStatus writes this server's status.
 	PutStatus(ctx context.Context, s decide.Status) error
 }
@@ -71,8 +69,8 @@ type ExecutedFunc = func(ctx context.Context, server string) (Set, error)
 
 // Events are what metrics want to know of a member.
 type Events interface {
-	// Fenced is told that the server closed itself, why, and how long it took
-	// from the decision until it was proven not writable.
+	// Fenced is told that the server closed itself, for which of the causes, and
+	// how long it took from the decision until it was proven not writable.
 	Fenced(cause string, took time.Duration)
 }
 
@@ -127,15 +125,14 @@ func (m *Member) send(ctx context.Context, f func(*state)) {
 	}
 }
 
-// LeaseRenewed is called with the time just before a renewal of the member's
-// lease was sent, after it succeeded. It is half of a proof that no later term
-// is open; the other half is a read of the record begun after it (S9).
-func (m *Member) LeaseRenewed(ctx context.Context, sentAt time.Time) {
-	r, err := m.o.Board.ReadRecord(ctx)
-	if err != nil || r == nil {
-		return // Not a proof; the deadline does the rest.
+// ControlProof takes a record that was read linearizably after a renewal of
+// the member's lease was sent at sentAt, and that renewal succeeded: together
+// they prove that no later term was open at sentAt (S9). It does not block.
+func (m *Member) ControlProof(r decide.Record, sentAt time.Time) {
+	select {
+	case m.inbox <- func(s *state) { s.controlProof(r, sentAt) }:
+	default: // The loop is busy; the next renewal proves as well.
 	}
-	m.send(ctx, func(s *state) { s.controlProof(*r, sentAt) })
 }
 
 // poll reads the server's state every probe interval, and at once when kicked.

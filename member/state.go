@@ -167,7 +167,7 @@ func (s *state) wasChecked(run string, findings []decide.Finding, empty bool, er
 // adopt takes over a server that an earlier run of this daemon opened.
 func (s *state) adopt() {
 	t := s.m.terms.seen
-	if s.openTerm != 0 || s.fenced || s.fencing || s.snap.ReadOnly || s.snap.Offline || t.OpenedRun != s.proc.StartID {
+	if s.openTerm != 0 || s.fenced || s.fencing || s.snap.ReadOnly || s.snap.OfflineMode || t.OpenedRun != s.proc.StartID {
 		return
 	}
 	s.opened(t.OpenedTerm)
@@ -231,7 +231,7 @@ func (s *state) figures() decide.Live {
 	sn := s.snap
 	return decide.Live{
 		Server: s.m.o.Server, At: s.snapAt, Process: s.proc.Process, StartID: s.proc.StartID, Answers: s.answers,
-		ReadOnly: sn.ReadOnly, SuperReadOnly: sn.SuperReadOnly, Offline: sn.Offline,
+		ReadOnly: sn.ReadOnly, SuperReadOnly: sn.SuperReadOnly, Offline: sn.OfflineMode,
 		Executed: sn.Executed, Received: sn.Received,
 		Receiver: sn.Receiver, Applier: sn.Applier, Source: s.m.serverAt(sn.SourceHost, sn.SourcePort),
 		ReceiverErrno: sn.ReceiverErrno, ReceiverError: sn.ReceiverError, ApplierErrno: sn.ApplierErrno, ApplierError: sn.ApplierError,

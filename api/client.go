@@ -1,0 +1,269 @@
+package api
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+)
+
+// The bounds of a client.
+const (
+	// dialTimeout bounds dialling and the TLS handshake each, which go on in the
+	// background after a call has given up.
+	dialTimeout = 2 * time.Second
+	// attemptTimeout is what one of several endpoints gets where the call's
+	// context leaves more.
+	attemptTimeout = 3 * time.Second
+	// maxAnswer is far above any answer of ours.
+	maxAnswer = 16 << 20
+)
+
+// ErrUnreachable is in the chain of an error when no endpoint gave any answer.
+var ErrUnreachable = errors.New("no daemon could be reached")
+
+// Endpoint is one daemon to ask.
+type Endpoint struct {
+	// Address is its host:port.
+	Address string
+	// TLS are the settings for dialling it, with the name that its certificate
+	// must carry; see certs.ClientConfig.
+	TLS *tls.Config
+}
+
+// AnswerError is an answer other than 200.
+type AnswerError struct {
+	// Status is the HTTP status, Reason what the daemon said.
+	Status int
+	Reason string
+}
+
+// Error returns the reason, or the status where none was given.
+func (e *AnswerError) Error() string {
+	if e.Reason == "" {
+		return fmt.Sprintf("it answered %d %s", e.Status, http.StatusText(e.Status))
+	}
+	return fmt.Sprintf("it answered %d: %s", e.Status, e.Reason)
+}
+
+// Client asks daemons over HTTPS and keeps its connections open from one call
+// to the next, so that a poll costs one round trip. Where an endpoint fails it
+// tries the next, beginning with the one that answered last. It is safe for
+// concurrent use.
+type Client struct {
+	endpoints []*endpoint
+	// last is the index of the endpoint that answered last.
+	last atomic.Int64
+}
+
+type endpoint struct {
+	address   string
+	transport *http.Transport
+}
+
+// NewClient returns a client of the endpoints; there must be at least one, each
+// with TLS. Nothing is dialled before the first call.
+func NewClient(endpoints ...Endpoint) (*Client, error) {
+	if len(endpoints) == 0 {
+		return nil, errors.New("no endpoint to ask was given")
+	}
+	c := &Client{}
+	for _, e := range endpoints {
+		if e.TLS == nil {
+			return nil, fmt.Errorf("the endpoint %s was given without TLS settings", e.Address)
+		}
+		c.endpoints = append(c.endpoints, &endpoint{address: e.Address, transport: newTransport(e.TLS)})
+	}
+	return c, nil
+}
+
+// newTransport speaks HTTP/1.1; see NewServer for why. It never uses a proxy: a
+// daemon is on the same network or not reachable.
+func newTransport(settings *tls.Config) *http.Transport {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig:     settings,
+		TLSHandshakeTimeout: dialTimeout,
+		Protocols:           protocols,
+		DisableCompression:  true,
+		MaxIdleConnsPerHost: 2,
+		// Polls that time out leave their dials behind until dialTimeout; no more
+		// than these pile up at a daemon that hangs.
+		MaxConnsPerHost: 8,
+		// Below the server's, so that the client is the one to close.
+		IdleConnTimeout: idleTimeout / 2,
+	}
+}
+
+// Close closes the connections that are kept. Calls under way go on.
+func (c *Client) Close() {
+	for _, e := range c.endpoints {
+		e.transport.CloseIdleConnections()
+	}
+}
+
+// Cluster returns what a daemon knows of the cluster. A daemon whose copy is
+// stale is only believed when no other has a newer one.
+func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
+	var best *Cluster
+	err := c.each(ctx, func(ctx context.Context, e *endpoint) error {
+		var one Cluster
+		if err := e.get(ctx, "/cluster", &one); err != nil {
+			return err
+		}
+		if best == nil || best.Stale && (!one.Stale || one.StaleFor < best.StaleFor) {
+			best = &one
+		}
+		if one.Stale {
+			return errStale
+		}
+		return nil
+	})
+	if best != nil {
+		return *best, nil
+	}
+	return Cluster{}, fmt.Errorf("asking for the state of the cluster: %w", err)
+}
+
+var errStale = errors.New("its copy of what stands in etcd is stale")
+
+// Why returns the latest decision in words.
+func (c *Client) Why(ctx context.Context) (Why, error) {
+	why, err := first[Why](ctx, c, "/v1/why")
+	if err != nil {
+		return Why{}, fmt.Errorf("asking for the decision: %w", err)
+	}
+	return why, nil
+}
+
+// History returns at most limit ended terms and plans, the newest first; the
+// daemon's own limit where limit is 0.
+func (c *Client) History(ctx context.Context, limit int) ([]decide.History, error) {
+	path := "/history"
+	if limit > 0 {
+		path += "?limit=" + strconv.Itoa(limit)
+	}
+	entries, err := first[[]decide.History](ctx, c, path)
+	if err != nil {
+		return nil, fmt.Errorf("asking for the history: %w", err)
+	}
+	return entries, nil
+}
+
+// Member returns the figures of the server beside the first daemon that
+// answers. The leader polls with it, one client for each daemon.
+func (c *Client) Member(ctx context.Context) (decide.Live, error) {
+	live, err := first[decide.Live](ctx, c, "/v1/member")
+	if err != nil {
+		return decide.Live{}, fmt.Errorf("asking a daemon for its server's figures: %w", err)
+	}
+	return live, nil
+}
+
+// first returns what the first endpoint that answers holds at path.
+func first[T any](ctx context.Context, c *Client, path string) (T, error) {
+	var answer T
+	err := c.each(ctx, func(ctx context.Context, e *endpoint) error {
+		var one T // a half-read answer must not mix with the next endpoint's
+		if err := e.get(ctx, path, &one); err != nil {
+			return err
+		}
+		answer = one
+		return nil
+	})
+	return answer, err
+}
+
+// each asks one endpoint after the other until one call returns nil. Its error
+// names each endpoint with its cause.
+func (c *Client) each(ctx context.Context, call func(context.Context, *endpoint) error) error {
+	var causes []error
+	answered, begin := false, int(c.last.Load())
+	for i := range c.endpoints {
+		at := (begin + i) % len(c.endpoints)
+		err := c.attempt(ctx, c.endpoints[at], len(c.endpoints)-i, call)
+		if err == nil {
+			c.last.Store(int64(at))
+			return nil
+		}
+		var answer *AnswerError
+		answered = answered || errors.As(err, &answer) || errors.Is(err, errStale)
+		causes = append(causes, fmt.Errorf("%s: %w", c.endpoints[at].address, err))
+	}
+	err := errors.Join(causes...)
+	if len(causes) > 1 {
+		err = &manyError{causes}
+	}
+	if !answered {
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	return err
+}
+
+// attempt gives one endpoint its share of the time, so that one that hangs
+// leaves some to those after it.
+func (c *Client) attempt(ctx context.Context, e *endpoint, left int, call func(context.Context, *endpoint) error) error {
+	if left == 1 && len(c.endpoints) == 1 {
+		return call(ctx, e)
+	}
+	share := attemptTimeout
+	if deadline, has := ctx.Deadline(); has {
+		share = min(share, time.Until(deadline)/time.Duration(left))
+	}
+	ctx, cancel := context.WithTimeout(ctx, share)
+	defer cancel()
+	return call(ctx, e)
+}
+
+// manyError shows one cause per line.
+type manyError struct{ causes []error }
+
+func (m *manyError) Error() string {
+	var b strings.Builder
+	for _, c := range m.causes {
+		b.WriteString("\n  " + c.Error())
+	}
+	return b.String()
+}
+
+func (m *manyError) Unwrap() []error { return m.causes }
+
+func (e *endpoint) get(ctx context.Context, path string, into any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+e.address+path, nil)
+	if err != nil {
+		return err
+	}
+	response, err := e.transport.RoundTrip(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	// Read to the end, or the connection is not used again.
+	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading the answer: %w", err)
+	case len(data) > maxAnswer:
+		return fmt.Errorf("the answer is larger than %d MiB", maxAnswer>>20)
+	case response.StatusCode != http.StatusOK:
+		var failure Failure
+		_ = json.Unmarshal(data, &failure) // without a reason the status says it
+		return &AnswerError{Status: response.StatusCode, Reason: failure.Reason}
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package api
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// The bounds of the endpoint. They are far above what health checks, the other
+// daemons and a few people need, and keep a client that misbehaves from taking
+// more than its share of a database host.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = time.Minute
+	maxHeaderBytes    = 16 << 10
+	maxConnections    = 512
+	// backendTimeout bounds what a backend may take for one answer.
+	backendTimeout = 5 * time.Second
+	// stopTimeout is what answers under way get when the server stops.
+	stopTimeout = 2 * time.Second
+)
+
+// Options are what a server is made of.
+type Options struct {
+	// Listen is the host:port to listen on, such as :8008.
+	Listen string
+	// TLS holds the own certificate; clients may show one (see
+	// certs.OptionalClientServerConfig).
+	TLS *tls.Config
+	// Backend answers for the cluster, Member for the server beside the daemon;
+	// Member is nil on a host without one, whose health checks then say so with
+	// 503.
+	Backend Backend
+	Member  Member
+	// Metrics serves /metrics; nil leaves the path unknown.
+	Metrics http.Handler
+	// Logger takes what goes wrong with single connections, at debug level:
+	// load balancers that only open and close a connection are no fault.
+	Logger *slog.Logger
+}
+
+// HTTPServer is the HTTPS endpoint of a daemon. Call Listen once, then Run once.
+type HTTPServer struct {
+	options  Options
+	http     *http.Server
+	listener net.Listener
+}
+
+// NewServer returns a server that does not listen yet.
+func NewServer(o Options) (*HTTPServer, error) {
+	if o.TLS == nil || o.Backend == nil || o.Logger == nil {
+		return nil, errors.New("the API needs TLS, a backend and a logger")
+	}
+	// HTTP/1.1 alone: a poll that times out closes its connection, so the next
+	// one dials anew, where HTTP/2 would go on writing into a dead connection;
+	// and requests that come one by one gain nothing from streams.
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return &HTTPServer{options: o, http: &http.Server{
+		Handler:           newHandler(o),
+		TLSConfig:         o.TLS,
+		Protocols:         protocols,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+	}}, nil
+}
+
+// Listen takes the address. An error names it and, where another process has
+// it, says so.
+func (s *HTTPServer) Listen() error {
+	l, err := net.Listen("tcp", s.options.Listen)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("the API cannot listen on %s: another process does; stop that one or change api.listen: %w", s.options.Listen, err)
+	case err != nil:
+		return fmt.Errorf("the API cannot listen on %s: %w", s.options.Listen, err)
+	}
+	s.listener = &limited{Listener: l, most: maxConnections, logger: s.options.Logger}
+	return nil
+}
+
+// Addr returns the address that Listen took, nil before it did.
+func (s *HTTPServer) Addr() net.Addr {
+	if s.listener == nil {
+		return nil
+	}
+	return s.listener.Addr()
+}
+
+// Run serves until ctx ends, lets answers under way finish for at most two
+// seconds, and then cuts them. It returns nil when ctx ended it, and the error
+// that ended the serving otherwise.
+func (s *HTTPServer) Run(ctx context.Context) error {
+	if s.listener == nil {
+		return errors.New("the API does not listen: Listen was not called")
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.http.ServeTLS(s.listener, "", "") }()
+	select {
+	case err := <-served:
+		return errors.Join(fmt.Errorf("serving the API on %s: %w", s.Addr(), err), s.http.Close())
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	err := s.http.Shutdown(stop)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.http.Close()
+	}
+	<-served
+	if err != nil {
+		return fmt.Errorf("stopping the API on %s: %w", s.Addr(), err)
+	}
+	return nil
+}
+
+// limited is a listener that closes connections beyond a number at once: a
+// health check that is refused is repeated, one that waits in a queue lies.
+type limited struct {
+	net.Listener
+	most   int64
+	open   atomic.Int64
+	logger *slog.Logger
+}
+
+func (l *limited) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.open.Add(1) <= l.most {
+			return &counted{Conn: c, done: func() { l.open.Add(-1) }}, nil
+		}
+		l.open.Add(-1)
+		l.logger.Debug("refused a connection of the API", "open", l.most, "client", c.RemoteAddr().String())
+		c.Close() // nothing was written, so nothing can be lost
+	}
+}
+
+// counted gives its place back once, however often it is closed.
+type counted struct {
+	net.Conn
+	once sync.Once
+	done func()
+}
+
+func (c *counted) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(c.done)
+	return err
+}

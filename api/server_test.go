@@ -1,0 +1,365 @@
+package api
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/mysqlha/mysqlha/certs"
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a daemon's side of the endpoint.
+type world struct {
+	evidence Evidence
+	cluster  Cluster
+	history  []decide.History
+	err      error
+	limit    atomic.Int64
+	block    chan struct{} // Cluster waits for it, nil for not
+}
+
+func (w *world) Evidence() Evidence { return w.evidence }
+
+func (w *world) Cluster(ctx context.Context) (Cluster, error) {
+	if w.block != nil {
+		select {
+		case <-w.block:
+		case <-ctx.Done():
+			return Cluster{}, ctx.Err()
+		}
+	}
+	return w.cluster, w.err
+}
+
+func (w *world) Why(context.Context) (Why, error) {
+	return Why{Leader: "db2", Decision: decide.Decision{Reason: decide.ReasonHealthy, Detail: "db1 is open in term 7"}}, w.err
+}
+
+func (w *world) History(_ context.Context, limit int) ([]decide.History, error) {
+	w.limit.Store(int64(limit))
+	return w.history, w.err
+}
+
+func (w *world) Ready(context.Context) error { return w.err }
+
+// authority makes a CA and one certificate for 127.0.0.1 in a folder.
+func authority(t *testing.T) certs.Files {
+	t.Helper()
+	dir := t.TempDir()
+	ca, err := certs.NewAuthority("test", time.Hour)
+	if err == nil {
+		err = ca.WriteTo(dir)
+	}
+	if err == nil {
+		err = ca.IssueTo(dir, "host", certs.Request{Name: "host", Hosts: []string{"127.0.0.1"}, Server: true, Client: true, ValidFor: time.Hour})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certs.Files{CA: filepath.Join(dir, "ca.crt"), Cert: filepath.Join(dir, "host.crt"), Key: filepath.Join(dir, "host.key")}
+}
+
+// serve runs a server until the test ends and returns its address.
+func serve(t *testing.T, files certs.Files, backend Backend, member Member) string {
+	t.Helper()
+	s, err := NewServer(Options{
+		Listen: "127.0.0.1:0", TLS: certs.OptionalClientServerConfig(files), Backend: backend, Member: member,
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metrics") }),
+		Logger:  slog.New(slog.DiscardHandler),
+	})
+	if err == nil {
+		err = s.Listen()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the server stopped with %v", err)
+		}
+	})
+	return s.Addr().String()
+}
+
+func clientOf(t *testing.T, files certs.Files, addresses ...string) *Client {
+	t.Helper()
+	var endpoints []Endpoint
+	for _, a := range addresses {
+		endpoints = append(endpoints, Endpoint{Address: a, TLS: certs.ClientConfig(files, "127.0.0.1")})
+	}
+	c, err := NewClient(endpoints...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func TestPathsAnswerAsPatronisDo(t *testing.T) {
+	files := authority(t)
+	primary := serve(t, files, &world{evidence: openPrimary()}, &world{evidence: openPrimary()})
+	second := serve(t, files, &world{err: errors.New("etcd has not answered yet")}, &world{evidence: replica()})
+	bare := serve(t, files, &world{}, nil)
+	transport := &http.Transport{TLSClientConfig: certs.ClientConfig(certs.Files{CA: files.CA}, "127.0.0.1")}
+	t.Cleanup(transport.CloseIdleConnections)
+	for _, c := range []struct {
+		name, method, address, path string
+		status                      int
+		body                        string
+	}{
+		{"the primary is the primary", "GET", primary, "/primary", 200, `"ok":true`},
+		{"the primary is no replica", "GET", primary, "/replica", 503, "it is the primary"},
+		{"the primary serves reads", "GET", primary, "/read-only?lag=1s", 200, `"server":"db1"`},
+		{"a replica is no primary", "GET", second, "/primary", 503, "the primary of term 7 is db1"},
+		{"a replica within ten bare seconds is one", "GET", second, "/replica?lag=10", 200, ""},
+		{"a replica beyond 500 ms is none", "GET", second, "/replica?lag=500ms", 503, "its lag is 2s"},
+		{"a replica with few transactions is one", "GET", second, "/replica?lag=10s&lag_transactions=30", 200, ""},
+		{"a replica with too many transactions is none", "GET", second, "/replica?lag_transactions=29", 503, "30 received"},
+		{"a lag in bytes is refused", "GET", second, "/replica?lag=10MB", 400, "write a duration"},
+		{"a negative lag is refused", "GET", second, "/replica?lag=-1s", 400, "write a duration"},
+		{"an empty lag is refused", "GET", second, "/replica?lag=", 400, "write a duration"},
+		{"a limit with a slip in its name is refused", "GET", second, "/replica?lagg=1", 400, "use lag, lag_transactions"},
+		{"a limit given twice is refused", "GET", second, "/replica?lag=1&lag=2", 400, "2 times"},
+		{"a parameter where none is taken is refused", "GET", primary, "/primary?lag=1", 400, "takes none"},
+		{"HEAD has the status and no body", "HEAD", second, "/primary", 503, ""},
+		{"OPTIONS has the status and no body", "OPTIONS", primary, "/primary", 200, ""},
+		{"OPTIONS of a failing check fails", "OPTIONS", second, "/primary", 503, ""},
+		{"a daemon that runs is alive", "GET", second, "/liveness", 200, ""},
+		{"a daemon without etcd is not ready and says why", "GET", second, "/readiness", 503, "etcd has not answered yet"},
+		{"a daemon with etcd is ready", "GET", primary, "/readiness", 200, ""},
+		{"a backend that fails is 503 with its reason", "GET", second, "/cluster", 503, "etcd has not answered yet"},
+		{"a limit of history that is none is refused", "GET", primary, "/history?limit=0", 400, "from 1 to 1000"},
+		{"an empty history is a list", "GET", primary, "/history", 200, "[]"},
+		{"the decision comes in words", "GET", primary, "/v1/why", 200, "Nothing has to be done."},
+		{"metrics are passed on", "GET", primary, "/metrics", 200, "metrics"},
+		{"an unknown path names the known ones", "GET", primary, "/master", 404, `"/primary"`},
+		{"a change of what is only read is refused", "POST", primary, "/cluster", 405, "only answers GET"},
+		{"a host without a server is no primary", "GET", bare, "/primary", 503, "no server"},
+		{"a host without a server has no figures", "GET", bare, "/v1/member", 404, "no server"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, err := http.NewRequestWithContext(t.Context(), c.method, "https://"+c.address+c.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := transport.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer answer.Body.Close()
+			body, err := io.ReadAll(answer.Body)
+			if err != nil || answer.StatusCode != c.status || !strings.Contains(string(body), c.body) {
+				t.Errorf("got %d %s (%v), want %d with %q", answer.StatusCode, body, err, c.status, c.body)
+			}
+			if c.method != "GET" && c.method != "POST" && len(body) > 0 {
+				t.Errorf("%s has the body %s", c.method, body)
+			}
+			if answer.Header.Get("Cache-Control") != "no-store" {
+				t.Error("the answer may be cached")
+			}
+		})
+	}
+}
+
+func TestClientReadsWhatTheServerWrote(t *testing.T) {
+	files := authority(t)
+	w := &world{evidence: openPrimary(), cluster: Cluster{Name: "shop", Record: &decide.Record{Term: 7}},
+		history: []decide.History{{Term: 7, Result: "completed"}}}
+	c := clientOf(t, files, serve(t, files, w, w))
+	cluster, err := c.Cluster(t.Context())
+	if err != nil || cluster.Name != "shop" || cluster.Record.Term != 7 {
+		t.Errorf("got %+v, %v", cluster, err)
+	}
+	live, err := c.Member(t.Context())
+	if err != nil || live.OpenTerm != 7 || live.CommitAge != w.evidence.Live.CommitAge {
+		t.Errorf("got %+v, %v", live, err)
+	}
+	entries, err := c.History(t.Context(), 3)
+	if err != nil || len(entries) != 1 || entries[0].Result != "completed" || w.limit.Load() != 3 {
+		t.Errorf("got %+v, %v, limit %d", entries, err, w.limit.Load())
+	}
+	why, err := c.Why(t.Context())
+	if err != nil || why.Leader != "db2" {
+		t.Errorf("got %+v, %v", why, err)
+	}
+}
+
+func TestClientTakesTheNextEndpoint(t *testing.T) {
+	files := authority(t)
+	stale := serve(t, files, &world{cluster: Cluster{Name: "stale", Stale: true, StaleFor: time.Minute}}, nil)
+	fresh := serve(t, files, &world{cluster: Cluster{Name: "fresh"}}, nil)
+	failing := serve(t, files, &world{err: errors.New("no copy yet")}, nil)
+	hangs := serve(t, files, &world{block: make(chan struct{})}, nil)
+	closed := unused(t)
+	for _, c := range []struct {
+		name      string
+		endpoints []string
+		want      string
+	}{
+		{"when nobody listens at the first", []string{closed, fresh}, "fresh"},
+		{"when the first fails", []string{failing, fresh}, "fresh"},
+		{"when the first hangs", []string{hangs, fresh}, "fresh"},
+		{"when the first is stale", []string{stale, fresh}, "fresh"},
+		{"but a stale answer is better than none", []string{stale, closed}, "stale"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			got, err := clientOf(t, files, c.endpoints...).Cluster(ctx)
+			if err != nil || got.Name != c.want {
+				t.Errorf("got %q, %v, want %q", got.Name, err, c.want)
+			}
+		})
+	}
+	t.Run("and names each with its cause when all fail", func(t *testing.T) {
+		_, err := clientOf(t, files, closed, failing).Cluster(t.Context())
+		if err == nil || !strings.Contains(err.Error(), closed+": ") || !strings.Contains(err.Error(), failing+": it answered 503: no copy yet") {
+			t.Errorf("got %v", err)
+		}
+		if errors.Is(err, ErrUnreachable) {
+			t.Error("one of them answered")
+		}
+		if _, err := clientOf(t, files, closed).Cluster(t.Context()); !errors.Is(err, ErrUnreachable) {
+			t.Errorf("got %v, want ErrUnreachable", err)
+		}
+	})
+}
+
+func TestCertificateOfAnotherAuthorityIsRefused(t *testing.T) {
+	ours, theirs := authority(t), authority(t)
+	w := &world{evidence: openPrimary()}
+	address := serve(t, ours, w, w)
+	t.Run("by the client", func(t *testing.T) {
+		_, err := clientOf(t, theirs, address).Member(t.Context())
+		if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "verifying the server's certificate") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("by the server, where a client shows one", func(t *testing.T) {
+		mixed := certs.Files{CA: ours.CA, Cert: theirs.Cert, Key: theirs.Key}
+		if _, err := clientOf(t, mixed, address).Member(t.Context()); !errors.Is(err, ErrUnreachable) {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("but a client needs none to read", func(t *testing.T) {
+		if _, err := clientOf(t, certs.Files{CA: ours.CA}, address).Member(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestPollsShareOneConnection(t *testing.T) {
+	files := authority(t)
+	var connections atomic.Int64
+	settings := certs.OptionalClientServerConfig(files)
+	settings.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		connections.Add(1)
+		return nil, nil
+	}
+	w := &world{evidence: openPrimary()}
+	s, err := NewServer(Options{Listen: "127.0.0.1:0", TLS: settings, Backend: w, Member: w, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil || s.Listen() != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	c := clientOf(t, files, s.Addr().String())
+	for range 20 {
+		if _, err := c.Member(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil || connections.Load() != 1 {
+		t.Errorf("20 polls took %d connections (%v)", connections.Load(), err)
+	}
+}
+
+func TestListenNamesAnAddressInUse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s, err := NewServer(Options{Listen: l.Addr().String(), TLS: &tls.Config{}, Backend: &world{}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Listen(); err == nil || !strings.Contains(err.Error(), l.Addr().String()+": another process") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestConnectionsBeyondTheLimitAreClosedAtOnce(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &limited{Listener: inner, most: 1, logger: slog.New(slog.DiscardHandler)}
+	accepted := make(chan net.Conn)
+	go func() {
+		defer close(accepted)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	dial()
+	first := <-accepted
+	refused := dial()
+	refused.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := refused.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the second connection was not closed: %v", err)
+	}
+	first.Close()
+	first.Close() // a second close gives nothing back
+	dial()
+	next := <-accepted
+	if n := l.open.Load(); n != 1 {
+		t.Errorf("%d connections are counted, want 1", n)
+	}
+	next.Close()
+	inner.Close()
+	<-accepted
+}
+
+func unused(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return fmt.Sprint(l.Addr())
+}

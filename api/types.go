@@ -1,0 +1,141 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication/gtid"
+)
+
+// Role is what a server is in the cluster.
+type Role string
+
+// The roles of a server.
+const (
+	// RolePrimary is the server that the record names.
+	RolePrimary Role = "primary"
+	// RoleReplica is any other server of a cluster that has a primary.
+	RoleReplica Role = "replica"
+	// RoleNone is any server while the cluster has no record.
+	RoleNone Role = "none"
+)
+
+// Cluster is all that one daemon knows of the cluster, as GET /cluster returns
+// it.
+type Cluster struct {
+	// Name is the cluster's name, Self the server beside the daemon that
+	// answers, Version that daemon's.
+	Name    string `json:"name"`
+	Self    string `json:"self"`
+	Version string `json:"version,omitempty"`
+	// At is when the answer was put together, by Self's clock.
+	At time.Time `json:"at"`
+	// Leader is the server whose daemon leads, empty while nobody does.
+	Leader string `json:"leader"`
+	// Record is nil while the cluster has none; Revision is its revision.
+	Record   *decide.Record `json:"record"`
+	Revision int64          `json:"revision"`
+	// Stale says that Self's own copy of what stands in etcd may be old, for
+	// StaleFor already; all but the Live parts come from it.
+	Stale    bool          `json:"stale"`
+	StaleFor time.Duration `json:"stale_for_ns,omitempty"`
+	// Servers are all servers by configuration, in its order.
+	Servers []Server `json:"servers"`
+	// Decision is the leader's latest, with the times since when it waits;
+	// DecisionFrom is the leader it was asked of and DecisionAt when it was made.
+	// DecisionFrom is empty where no leader could be asked.
+	Decision     decide.Decision `json:"decision"`
+	DecisionFrom string          `json:"decision_from,omitempty"`
+	DecisionAt   time.Time       `json:"decision_at,omitzero"`
+	// LastFailover is the latest entry of the history that is a failover, nil
+	// for none.
+	LastFailover *decide.History `json:"last_failover,omitempty"`
+}
+
+// Server is what is known of one server of the cluster.
+type Server struct {
+	// Name is its name, Address the host:port of its mysqld, API that of its
+	// daemon.
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	API     string `json:"api"`
+	// Role is its role.
+	Role Role `json:"role"`
+	// Member says that its daemon's lease lives.
+	Member bool `json:"member"`
+	// State is a word or two for a table; StateOf derives it.
+	State State `json:"state"`
+	// InSync says that the record lists it in the in-sync set.
+	InSync bool `json:"in_sync"`
+	// Goal is that of its spec, empty for none.
+	Goal decide.Goal `json:"goal,omitempty"`
+	// Status is what its daemon last wrote to etcd.
+	Status decide.Status `json:"status"`
+	// Live are its running figures, nil if its daemon could not be asked;
+	// LiveError then says why.
+	Live      *decide.Live `json:"live,omitempty"`
+	LiveError string       `json:"live_error,omitempty"`
+	// Gap are the transactions that the primary has executed and it has not
+	// received, empty where the figures of either are missing. The two were read
+	// at slightly different moments, so under load a small gap is no fault.
+	// Errant are those that it has and the primary has not, from the spec that
+	// makes it stand for them.
+	Gap    gtid.Set `json:"gap"`
+	Errant gtid.Set `json:"errant"`
+}
+
+// Why is the latest decision in words.
+type Why struct {
+	// Decision is the leader's latest, Leader who made it and At when.
+	Decision decide.Decision `json:"decision"`
+	Leader   string          `json:"leader"`
+	At       time.Time       `json:"at,omitzero"`
+	// Text says in sentences why the cluster does what it does.
+	Text string `json:"text"`
+}
+
+// Evidence is what the health checks of one host judge by.
+type Evidence struct {
+	// Self is this host's server.
+	Self string `json:"self"`
+	// Live are its figures, with the Age they have at this moment. A CommitAge
+	// of zero means that no commit of this term has been acknowledged yet.
+	Live decide.Live `json:"live"`
+	// Term and Primary are the record's by the daemon's own copy; Term is 0 and
+	// Primary empty while there is none.
+	Term    uint64 `json:"term"`
+	Primary string `json:"primary"`
+	// Diverged says that the server is known to hold transactions that the
+	// primary does not have (its spec makes it stand for them, or its daemon
+	// found them).
+	Diverged bool `json:"diverged,omitempty"`
+	// FreshFor is the age up to which Live counts, FenceDeadline that up to which
+	// a commit proof does. Where one is zero, what it bounds never counts.
+	FreshFor      time.Duration `json:"fresh_for_ns"`
+	FenceDeadline time.Duration `json:"fence_deadline_ns"`
+}
+
+// Backend answers for a daemon. Its methods are called from many goroutines at
+// once and return when ctx ends.
+type Backend interface {
+	// Cluster returns what the daemon knows of the cluster. [Cluster.Derive]
+	// fills in what follows from the rest.
+	Cluster(ctx context.Context) (Cluster, error)
+	// Why returns the latest decision in words, asked of the leader. Text may be
+	// left empty; the server then fills in that of [Explain].
+	Why(ctx context.Context) (Why, error)
+	// History returns at most limit ended terms and plans, the newest first.
+	History(ctx context.Context, limit int) ([]decide.History, error)
+	// Ready returns nil once etcd is reachable and the first copy is loaded,
+	// and otherwise says what is missing.
+	Ready(ctx context.Context) error
+}
+
+// Member answers for the server beside the daemon. A host that only redirects
+// has none.
+type Member interface {
+	// Evidence returns what the health checks judge by. It must neither block
+	// nor ask the network: checks come often and count most in an outage.
+	Evidence() Evidence
+}

@@ -1,0 +1,294 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/mysqlha/mysqlha/election"
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+)
+
+// State is what stands in etcd as far as it has arrived here. It is read-only.
+type State struct {
+	// Revision is etcd's revision up to which the state is complete; 0 before
+	// anything has arrived.
+	Revision int64
+	// FreshAt is the latest moment at which the state is proven complete,
+	// StaleSince is zero unless that was too long ago.
+	FreshAt, StaleSince time.Time
+	// Record is nil while there is none; RecordRevision is its revision.
+	Record         *decide.Record
+	RecordRevision int64
+	// Specs, Statuses and Members are by server.
+	Specs    map[string]decide.SpecAt
+	Statuses map[string]decide.Status
+	Members  map[string]decide.Member
+	// Leader is the name of the leading member, empty for none.
+	Leader string
+}
+
+// Loaded tells whether etcd has been read at all.
+func (s *State) Loaded() bool { return s.Revision > 0 }
+
+// Bus is the cluster's keys.
+type Bus struct {
+	client *clientv3.Client
+	keys   election.Keys
+	self   string
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	state   *State
+	changed chan struct{}
+
+	statusMu  sync.Mutex
+	statusRev int64 // mod revision of our own status, -1 before it was read
+}
+
+// New returns the bus of a cluster for the member of that name; Run feeds it.
+func New(client *clientv3.Client, keys election.Keys, self string, log *slog.Logger) *Bus {
+	return &Bus{client: client, keys: keys, self: self, log: log, changed: make(chan struct{}), statusRev: -1,
+		state: &State{Specs: map[string]decide.SpecAt{}, Statuses: map[string]decide.Status{}, Members: map[string]decide.Member{}}}
+}
+
+// Run mirrors the keys until ctx ends.
+func (b *Bus) Run(ctx context.Context) error {
+	return election.Mirror(ctx, b.client, election.MirrorOptions{Prefix: b.keys.Live(), Logger: b.log}, b.update)
+}
+
+// State returns the newest state.
+func (b *Bus) State() *State {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state
+}
+
+// Changed is closed at the next change. Take it before State.
+func (b *Bus) Changed() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.changed
+}
+
+// Own returns this server's newest spec and the record.
+func (b *Bus) Own() (decide.SpecAt, *decide.Record) {
+	s := b.State()
+	return s.Specs[b.self], s.Record
+}
+
+// update takes what the mirror delivers. Only the mirror's goroutine calls it.
+func (b *Bus) update(u election.Update) {
+	next := *b.State()
+	next.Revision, next.FreshAt, next.StaleSince = u.Revision, u.FreshAt, u.StaleSince
+	if u.Full {
+		next = State{Revision: u.Revision, FreshAt: u.FreshAt, StaleSince: u.StaleSince}
+	}
+	next.Specs, next.Statuses, next.Members = own(next.Specs), own(next.Statuses), own(next.Members)
+	for _, e := range u.Events {
+		if err := b.apply(&next, e); err != nil {
+			// A key that cannot be read is as good as absent; what depends on
+			// it waits, by name.
+			b.log.Error("key in etcd cannot be read", "key", e.Key, "error", err)
+		}
+	}
+	b.mu.Lock()
+	b.state = &next
+	close(b.changed)
+	b.changed = make(chan struct{})
+	b.mu.Unlock()
+}
+
+func own[V any](m map[string]V) map[string]V {
+	if m == nil {
+		return make(map[string]V)
+	}
+	return maps.Clone(m)
+}
+
+func (b *Bus) apply(s *State, e election.Event) error {
+	kind, name := b.keys.Split(e.Key)
+	switch kind {
+	case election.KindRecord:
+		return b.applyRecord(s, e)
+	case election.KindLeader:
+		s.Leader = string(e.Value)
+		return nil
+	case election.KindSpec:
+		return put(s.Specs, name, e, func(v *decide.SpecAt) error {
+			v.Revision = e.ModRevision
+			return json.Unmarshal(e.Value, &v.Spec)
+		})
+	case election.KindStatus:
+		return put(s.Statuses, name, e, func(v *decide.Status) error { return json.Unmarshal(e.Value, v) })
+	case election.KindMember:
+		return put(s.Members, name, e, func(v *decide.Member) error { return json.Unmarshal(e.Value, v) })
+	default:
+		return nil // A newer version's key.
+	}
+}
+
+func (b *Bus) applyRecord(s *State, e election.Event) error {
+	s.Record, s.RecordRevision = nil, e.ModRevision
+	if e.Deleted {
+		s.RecordRevision = 0
+		return nil
+	}
+	r, err := DecodeRecord(e.Value)
+	if err != nil {
+		return err
+	}
+	s.Record = r
+	return nil
+}
+
+// DecodeRecord reads a record as it stands in etcd.
+func DecodeRecord(value []byte) (*decide.Record, error) {
+	r := new(decide.Record)
+	if err := json.Unmarshal(value, r); err != nil {
+		return nil, fmt.Errorf("read the record: %w", err)
+	}
+	return r, nil
+}
+
+func put[V any](m map[string]V, name string, e election.Event, decode func(*V) error) error {
+	delete(m, name)
+	if e.Deleted {
+		return nil
+	}
+	var v V
+	if err := decode(&v); err != nil {
+		return err
+	}
+	m[name] = v
+	return nil
+}
+
+// PutStatus writes this server's status over the one before it, and never over
+// a newer one: a try that hung somewhere must not come back later.
+func (b *Bus) PutStatus(ctx context.Context, st decide.Status) error {
+	b.statusMu.Lock()
+	defer b.statusMu.Unlock()
+	key := b.keys.Status(b.self)
+	value, err := json.Marshal(st)
+	if err != nil {
+		return fmt.Errorf("write the status of %s: %w", b.self, err)
+	}
+	for try := 0; ; try++ {
+		if b.statusRev < 0 {
+			kv, _, err := election.Get(ctx, b.client, key)
+			if err != nil {
+				return fmt.Errorf("read the status of %s: %w", b.self, err)
+			}
+			b.statusRev = kv.ModRevision
+		}
+		res := election.Do(ctx, b.client, election.TxnRequest{
+			If:      []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", b.statusRev)},
+			Then:    []clientv3.Op{clientv3.OpPut(key, string(value))},
+			Timeout: 2 * time.Second,
+		})
+		if res.Outcome == election.Committed {
+			b.statusRev = res.Revision
+			return nil
+		}
+		b.statusRev = -1
+		if res.Outcome != election.Refused || try > 0 {
+			return fmt.Errorf("write the status of %s: %s: %w", b.self, res.Outcome, orUnknown(res.Err))
+		}
+	}
+}
+
+var errRefused = errors.New("somebody else wrote it")
+
+func orUnknown(err error) error {
+	if err == nil {
+		return errRefused
+	}
+	return err
+}
+
+// Commit writes a change decided on the state whose record had that revision,
+// if leader still leads and nothing has changed the record since. It returns
+// the state that shows the outcome; the caller decides anew on it, whatever
+// the error says.
+func (b *Bus) Commit(ctx context.Context, leader election.Leader, base int64, c decide.Change) (*State, error) {
+	then, err := b.operations(base, c)
+	if err != nil {
+		return b.State(), err
+	}
+	res := election.Do(ctx, b.client, election.TxnRequest{
+		Guards: []clientv3.Cmp{leader.Guard()},
+		If:     []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(b.keys.Record()), "=", base)},
+		Then:   then,
+	})
+	if res.Outcome != election.Committed {
+		return b.State(), fmt.Errorf("change of the record: %s: %w", res.Outcome, orUnknown(res.Err))
+	}
+	return b.await(ctx, res.Revision)
+}
+
+func (b *Bus) operations(base int64, c decide.Change) ([]clientv3.Op, error) {
+	var then []clientv3.Op
+	add := func(key string, v any) error {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return fmt.Errorf("write %s: %w", key, err)
+		}
+		then = append(then, clientv3.OpPut(key, string(raw)))
+		return nil
+	}
+	var errs []error
+	if c.Record != nil {
+		errs = append(errs, add(b.keys.Record(), c.Record))
+	}
+	for name, spec := range c.Specs {
+		errs = append(errs, add(b.keys.Spec(name), spec))
+	}
+	if c.History != nil {
+		// By the revision it was decided on: unique, and in the order of time.
+		errs = append(errs, add(b.keys.History(uint64(base)), c.History))
+	}
+	return then, errors.Join(errs...)
+}
+
+// await returns the first state that is complete up to the revision.
+func (b *Bus) await(ctx context.Context, revision int64) (*State, error) {
+	for {
+		changed := b.Changed()
+		if s := b.State(); s.Revision >= revision {
+			return s, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return b.State(), ctx.Err()
+		}
+	}
+}
+
+// History returns the newest entries, newest first.
+func (b *Bus) History(ctx context.Context, limit int) ([]decide.History, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	resp, err := b.client.Get(ctx, b.keys.HistoryPrefix(), clientv3.WithPrefix(),
+		clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend), clientv3.WithLimit(int64(limit)))
+	if err != nil {
+		return nil, fmt.Errorf("read the history: %w", err)
+	}
+	out := make([]decide.History, 0, len(resp.Kvs))
+	for _, kv := range resp.Kvs {
+		var h decide.History
+		if err := json.Unmarshal(kv.Value, &h); err != nil {
+			return nil, fmt.Errorf("read the history: %s: %w", kv.Key, err)
+		}
+		out = append(out, h)
+	}
+	return out, nil
+}

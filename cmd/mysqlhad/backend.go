@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/mysqlha/mysqlha/api"
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+)
+
+// askTimeout bounds what another daemon may take to answer a question that
+// this one was asked.
+const askTimeout = 700 * time.Millisecond
+
+// failoverLookback is how many entries of the history are searched for the
+// last failover.
+const failoverLookback = 50
+
+// backend answers the API's questions for a daemon.
+type backend struct{ d *daemon }
+
+// ask returns the running figures of a server, its own without the network.
+func (d *daemon) ask(ctx context.Context, server string) (decide.Live, error) {
+	if d.member != nil && server == d.cfg.Name {
+		return d.member.member.Live(), nil
+	}
+	return d.peers[server].Member(ctx)
+}
+
+// Cluster returns what this daemon knows of the cluster, with the figures it
+// asks of the others.
+func (b *backend) Cluster(ctx context.Context) (api.Cluster, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*askTimeout)
+	defer cancel()
+	d, s := b.d, b.d.bus.State()
+	c := api.Cluster{Name: d.cfg.Cluster, Self: d.cfg.Name, Version: version, At: time.Now(), Leader: s.Leader,
+		Record: s.Record, Revision: s.RecordRevision, Servers: make([]api.Server, len(d.cfg.Servers))}
+	if c.Stale = !s.StaleSince.IsZero() || !s.Loaded(); c.Stale && s.Loaded() {
+		c.StaleFor = time.Since(s.FreshAt)
+	}
+	var wg sync.WaitGroup
+	for i, server := range d.cfg.Servers {
+		one := &c.Servers[i]
+		_, lives := s.Members[server.Name]
+		spec := s.Specs[server.Name]
+		*one = api.Server{Name: server.Name, Address: server.MySQL, API: server.API, Member: lives,
+			Goal: spec.Goal, Status: s.Statuses[server.Name], Errant: spec.Errant}
+		wg.Go(func() {
+			askCtx, cancel := context.WithTimeout(ctx, askTimeout)
+			defer cancel()
+			live, err := d.ask(askCtx, server.Name)
+			if err != nil {
+				one.LiveError = err.Error()
+				return
+			}
+			one.Live = &live
+		})
+	}
+	wg.Go(func() {
+		if why, err := b.Why(ctx); err == nil {
+			c.Decision, c.DecisionFrom, c.DecisionAt = why.Decision, why.Leader, why.At
+		}
+	})
+	wg.Go(func() { c.LastFailover = b.lastFailover(ctx) })
+	wg.Wait()
+	c.Derive()
+	return c, nil
+}
+
+func (b *backend) lastFailover(ctx context.Context) *decide.History {
+	entries, err := b.d.bus.History(ctx, failoverLookback)
+	if err != nil {
+		return nil // The rest of the answer says that etcd is out of reach.
+	}
+	for i := range entries {
+		if entries[i].Plan.Kind == decide.PlanFailover {
+			return &entries[i]
+		}
+	}
+	return nil
+}
+
+var errNoLeader = errors.New("nobody leads at the moment; ask again in a second, and look at etcd if that lasts")
+
+// Why returns the leader's latest decision: its own, or asked of the leader.
+func (b *backend) Why(ctx context.Context) (api.Why, error) {
+	leader := b.d.bus.State().Leader
+	if m := b.d.member; m != nil {
+		if v, leads := m.leader.Verdict(); leads {
+			return api.Why{Decision: v.Decision, Leader: b.d.cfg.Name, At: v.At}, nil
+		}
+	}
+	peer, known := b.d.peers[leader]
+	if !known || leader == b.d.cfg.Name {
+		return api.Why{}, errNoLeader
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return peer.Why(ctx)
+}
+
+// History returns the ended plans, newest first.
+func (b *backend) History(ctx context.Context, limit int) ([]decide.History, error) {
+	return b.d.bus.History(ctx, limit)
+}
+
+// Ready returns nil once etcd answers and its first copy is loaded.
+func (b *backend) Ready(context.Context) error {
+	s := b.d.bus.State()
+	switch {
+	case !s.Loaded():
+		return errors.New("etcd has not been reached yet")
+	case !s.StaleSince.IsZero():
+		return errors.New("etcd has been out of reach since " + s.StaleSince.Format(time.RFC3339))
+	}
+	return nil
+}

@@ -1,0 +1,23 @@
+package main
+
+import (
+	"time"
+
+	"github.com/mysqlha/mysqlha/metrics"
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+)
+
+// leaderEvents turns what a leader tells into metrics.
+type leaderEvents struct{ metrics *metrics.Registry }
+
+func (leaderEvents) Decided(decide.Decision) {}
+
+func (e leaderEvents) PlanEnded(h decide.History) {
+	if h.Plan.Kind == decide.PlanFailover {
+		e.metrics.FailoverEnded(h)
+	}
+}
+
+func (e leaderEvents) Probed(kind, server string, took time.Duration, failure string) {
+	e.metrics.Probed(kind, server, took, decide.Failure(failure))
+}

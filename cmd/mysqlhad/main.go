@@ -1,0 +1,159 @@
+// Command mysqlhad is the daemon beside a MySQL server: member, redirector and
+// embedded etcd, as its configuration says. As `mysqlhad guard` it is mysqld's
+// parent, as `mysqlhad init` it makes a new server.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/lmittmann/tint"
+	"github.com/urfave/cli/v2"
+
+	"github.com/mysqlha/mysqlha/config"
+	"github.com/mysqlha/mysqlha/replication/guard"
+)
+
+// version is set by the linker.
+var version = "development"
+
+// Exit codes besides mysqld's own, which guard passes on.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args, os.Stdout, os.Stderr))
+}
+
+// run is main without the process around it.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	code := 0
+	configFlag := &cli.StringFlag{Name: "config", Aliases: []string{"c"}, EnvVars: []string{"MYSQLHA_CONFIG"},
+		Usage: "the host's configuration `FILE`", Value: "/etc/mysqlha/mysqlhad.yaml"}
+	app := &cli.App{
+		Name: "mysqlhad", Usage: "keeps one MySQL cluster writable: the daemon beside each server", Version: version,
+		Writer: stdout, ErrWriter: stderr, HideHelpCommand: true,
+		Flags: []cli.Flag{configFlag},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usage("mysqlhad takes no argument %q; commands are guard and init", c.Args().First())
+			}
+			cfg, log, err := prepare(c, stderr)
+			if err != nil {
+				return err
+			}
+			return serve(c.Context, cfg, log)
+		},
+		Commands: []*cli.Command{
+			{Name: "guard", Usage: "start mysqld harmless and stop it safely", ArgsUsage: "-- mysqld ARGUMENTS...", Flags: []cli.Flag{configFlag},
+				Action: func(c *cli.Context) (err error) { code, err = runGuard(c, stderr); return err }},
+			{Name: "init", Usage: "make a new server in an empty data directory", ArgsUsage: "-- mysqld ARGUMENTS...", Flags: []cli.Flag{configFlag},
+				Action: func(c *cli.Context) error { return runInit(c, stderr) }},
+		},
+		// Exit codes are ours alone.
+		ExitErrHandler: func(*cli.Context, error) {},
+	}
+	err := app.RunContext(ctx, args)
+	if err == nil {
+		return code
+	}
+	fmt.Fprintln(stderr, "mysqlhad:", err)
+	var faults config.Faults
+	if errors.As(err, &faults) || errors.Is(err, errUsage) {
+		return exitUsage
+	}
+	if code != 0 {
+		return code
+	}
+	return exitFailed
+}
+
+var errUsage = errors.New("usage")
+
+func usage(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errUsage, fmt.Sprintf(format, args...))
+}
+
+// prepare loads the configuration and makes the logger it asks for.
+func prepare(c *cli.Context, stderr io.Writer) (*config.Config, *slog.Logger, error) {
+	cfg, err := config.Load(c.String("config"), os.Environ())
+	if err != nil {
+		return nil, nil, err
+	}
+	log := newLogger(cfg.Log, stderr)
+	for _, w := range cfg.Warnings() {
+		log.Warn("configuration", "warning", w)
+	}
+	return cfg, log, nil
+}
+
+func newLogger(o config.Log, stderr io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.Level)); err != nil {
+		level = slog.LevelInfo // The configuration has been checked.
+	}
+	text := o.Format == "text"
+	file, isFile := stderr.(*os.File)
+	if o.Format == "auto" && isFile {
+		info, err := file.Stat()
+		text = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	if text {
+		return slog.New(tint.NewHandler(stderr, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: os.Getenv("NO_COLOR") != ""}))
+	}
+	return slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+}
+
+func runGuard(c *cli.Context, stderr io.Writer) (int, error) {
+	cfg, log, err := prepareServer(c, stderr)
+	if err != nil {
+		return 0, err
+	}
+	// The guard holds next to nothing; its memory belongs to mysqld.
+	debug.SetMemoryLimit(64 << 20)
+	return guard.Run(c.Context, guard.Options{
+		Args: c.Args().Slice(), RunFile: cfg.MySQL.RunFile, DataDir: cfg.MySQL.DataDir, Socket: cfg.MySQL.Socket,
+		User: cfg.MySQL.ControlUser, Password: controlPassword(cfg), Logger: log,
+	})
+}
+
+func runInit(c *cli.Context, stderr io.Writer) error {
+	cfg, log, err := prepareServer(c, stderr)
+	if err != nil {
+		return err
+	}
+	made, err := guard.Initialise(c.Context, guard.InitOptions{
+		Args: c.Args().Slice(), DataDir: cfg.MySQL.DataDir, User: cfg.MySQL.ControlUser,
+		PasswordFile: cfg.MySQL.ControlPasswordFile, Logger: log,
+	})
+	if err == nil && !made {
+		log.Info("this server has been initialised before", "data_dir", cfg.MySQL.DataDir)
+	}
+	return err
+}
+
+// prepareServer prepares a command that runs mysqld.
+func prepareServer(c *cli.Context, stderr io.Writer) (*config.Config, *slog.Logger, error) {
+	if !c.Args().Present() {
+		return nil, nil, usage("write mysqld and its arguments after --: mysqlhad %s --config FILE -- mysqld --defaults-file=...", c.Command.Name)
+	}
+	cfg, log, err := prepare(c, stderr)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !cfg.HasRole(config.RoleMember) {
+		return nil, nil, usage("%s has no role member: there is no mysqld on this host", cfg.Name)
+	}
+	return cfg, log, os.MkdirAll(cfg.DataDir, 0o700)
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mysqlha/mysqlha/api"
+	"github.com/mysqlha/mysqlha/bus"
+	"github.com/mysqlha/mysqlha/certs"
+	"github.com/mysqlha/mysqlha/config"
+	"github.com/mysqlha/mysqlha/election"
+	"github.com/mysqlha/mysqlha/metrics"
+	"github.com/mysqlha/mysqlha/redirect"
+	"github.com/mysqlha/mysqlha/routing"
+)
+
+// memoryGrowth is how far the heap grows between two collections, in per cent.
+// A daemon lives beside a database that wants the memory itself.
+const memoryGrowth = 40
+
+// daemon is what the parts of one daemon share.
+type daemon struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	files   certs.Files
+	metrics *metrics.Registry
+	etcd    *election.Embedded // nil without the role
+	client  *clientv3.Client
+	keys    election.Keys
+	bus     *bus.Bus
+	peers   map[string]*api.Client // the daemons' APIs by server
+	member  *memberRole            // nil without the role
+}
+
+// serve runs a daemon until ctx ends.
+func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) {
+	debug.SetGCPercent(memoryGrowth)
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make the daemon's folder: %w", err)
+	}
+	d := &daemon{cfg: cfg, log: log, metrics: metrics.New(version), keys: election.NewKeys(cfg.Cluster),
+		files: certs.Files{CA: cfg.TLS.CA, Cert: cfg.TLS.Cert, Key: cfg.TLS.Key,
+			OnError: func(err error) { log.Error("TLS files are not usable, the last good ones stay in use", "error", err) }}}
+	if err := d.files.Check(); err != nil {
+		return err
+	}
+	if cfg.HasRole(config.RoleEtcd) {
+		if d.etcd, err = d.startEtcd(ctx); err != nil {
+			return err
+		}
+		defer d.etcd.Close()
+	}
+	d.client, err = election.Dial(ctx, election.ClientOptions{Endpoints: cfg.EtcdEndpoints(),
+		CAFile: cfg.TLS.CA, CertFile: cfg.TLS.Cert, KeyFile: cfg.TLS.Key, Logger: log})
+	if err != nil {
+		return err
+	}
+	defer d.client.Close() //nolint:errcheck // nothing depends on how the connection ends
+	d.bus = bus.New(d.client, d.keys, cfg.Name, log)
+	if err := d.dialPeers(); err != nil {
+		return err
+	}
+	return d.run(ctx)
+}
+
+// run starts the roles and waits for all of them.
+func (d *daemon) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	if d.cfg.HasRole(config.RoleMember) {
+		m, err := newMemberRole(d)
+		if err != nil {
+			return err
+		}
+		defer m.close()
+		d.member = m
+		m.start(ctx, group)
+	}
+	server, err := d.newServer()
+	if err != nil {
+		return err
+	}
+	if err := server.Listen(); err != nil {
+		return err
+	}
+	group.Go(func() error { return server.Run(ctx) })
+	if d.cfg.HasRole(config.RoleRedirector) {
+		if err := d.startRedirector(ctx, group); err != nil {
+			return err
+		}
+	}
+	group.Go(func() error { return d.bus.Run(ctx) })
+	if d.etcd != nil {
+		group.Go(func() error {
+			select {
+			case err := <-d.etcd.Err():
+				return fmt.Errorf("embedded etcd ended: %w", err)
+			case <-ctx.Done():
+				return nil
+			}
+		})
+	}
+	d.log.Info("daemon started", "name", d.cfg.Name, "roles", d.cfg.Roles, "version", version)
+	err = group.Wait()
+	d.log.Info("daemon ends", "error", err)
+	return err
+}
+
+func (d *daemon) startEtcd(ctx context.Context) (*election.Embedded, error) {
+	e := d.cfg.Etcd.Embedded
+	members := make(map[string]string, len(e.Members))
+	advertise := ""
+	for _, m := range e.Members {
+		members[m.Name] = "https://" + m.Peer
+		if m.Name == d.cfg.Name {
+			advertise = "https://" + m.Client
+		}
+	}
+	return election.StartEmbedded(ctx, election.EmbeddedOptions{
+		Name: d.cfg.Name, Dir: filepath.Join(d.cfg.DataDir, "etcd"),
+		ListenClientURL: "https://" + e.ListenClient, ListenPeerURL: "https://" + e.ListenPeer, AdvertiseClient: advertise,
+		Members: members, Token: e.Token, CAFile: d.cfg.TLS.CA, CertFile: d.cfg.TLS.Cert, KeyFile: d.cfg.TLS.Key,
+		HeartbeatInterval: e.Heartbeat, ElectionTimeout: e.Election, Logger: d.log,
+	})
+}
+
+// dialPeers prepares a client for the API of each server's daemon.
+func (d *daemon) dialPeers() error {
+	d.peers = make(map[string]*api.Client, len(d.cfg.Servers))
+	for _, s := range d.cfg.Servers {
+		c, err := api.NewClient(api.Endpoint{Address: s.API, TLS: certs.ClientConfig(d.files, s.APITLSName())})
+		if err != nil {
+			return fmt.Errorf("prepare to ask the daemon beside %s: %w", s.Name, err)
+		}
+		d.peers[s.Name] = c
+	}
+	return nil
+}
+
+func (d *daemon) newServer() (*api.HTTPServer, error) {
+	o := api.Options{Listen: d.cfg.API.Listen, TLS: certs.OptionalClientServerConfig(d.files),
+		Backend: &backend{d}, Metrics: d.metrics.Handler(), Logger: d.log}
+	if d.member != nil {
+		o.Member = d.member
+	}
+	return api.NewServer(o)
+}
+
+func (d *daemon) startRedirector(ctx context.Context, group *errgroup.Group) error {
+	servers := make(map[string]string, len(d.cfg.Servers))
+	for _, s := range d.cfg.Servers {
+		servers[s.Name] = s.MySQL
+	}
+	router := routing.New(routing.Options{Bus: d.bus, Servers: servers, MaxLag: d.cfg.Redirect.MaxLag, Ask: d.ask})
+	r, err := redirect.New(router, redirect.Options{
+		WriteListen: d.cfg.Redirect.Write, ReadListen: d.cfg.Redirect.Read, Hold: d.cfg.Redirect.Hold,
+		ReadFallback: d.cfg.Redirect.ReadFallback, MaxSessions: d.cfg.Redirect.MaxSessions, Logger: d.log,
+		Observer: metrics.NewRedirectObserver[redirect.Port, redirect.Cause, redirect.HoldOutcome, redirect.RefuseReason](d.metrics),
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.Listen(); err != nil {
+		return err
+	}
+	group.Go(func() error { return router.Run(ctx) })
+	group.Go(func() error { return r.Run(ctx) })
+	return nil
+}

@@ -1,0 +1,67 @@
+package election
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+// ErrForeignDir means that a data folder belongs to another cluster or another member.
+var ErrForeignDir = errors.New("data folder belongs to another etcd member")
+
+// markerName is the file that says whose the folder is. etcd itself does not look at the token once it has data, and
+// would quietly serve another cluster's.
+const markerName = "mysqlha-member.json"
+
+// marker is the content of that file.
+type marker struct {
+	Token string `json:"token"`
+	Name  string `json:"name"`
+}
+
+// claimDir makes the folder ours if it is new and refuses it if it is somebody else's.
+func claimDir(dir string, want marker) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("create etcd data folder: %w", err)
+	}
+	path := filepath.Join(dir, markerName)
+	content, err := os.ReadFile(path) //nolint:gosec // the operator names the folder
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return markDir(dir, path, want)
+	case err != nil:
+		return fmt.Errorf("read etcd data folder's marker: %w", err)
+	}
+	var have marker
+	if err := json.Unmarshal(content, &have); err != nil {
+		return fmt.Errorf("%w: %s is unreadable: %w", ErrForeignDir, path, err)
+	}
+	if have.Token != want.Token {
+		return fmt.Errorf("%w: %s was made with another cluster token; use another folder, or remove it if that cluster is gone",
+			ErrForeignDir, dir)
+	}
+	if have.Name != want.Name {
+		return fmt.Errorf("%w: %s is that of member %q, this one is %q", ErrForeignDir, dir, have.Name, want.Name)
+	}
+	return nil
+}
+
+// markDir writes the marker, durably, before etcd writes anything: a crash in between leaves a folder that is ours.
+func markDir(dir, path string, want marker) error {
+	if _, err := os.Lstat(filepath.Join(dir, "member")); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s holds etcd data but no %s", ErrForeignDir, dir, markerName)
+	}
+	content, err := json.Marshal(want)
+	if err != nil {
+		return fmt.Errorf("encode etcd data folder's marker: %w", err)
+	}
+	if err := renameio.WriteFile(path, append(content, '\n'), 0o600); err != nil {
+		return fmt.Errorf("mark etcd data folder: %w", err)
+	}
+	return nil
+}

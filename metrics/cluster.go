@@ -1,0 +1,136 @@
+package metrics
+
+import (
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+)
+
+// The results of a failover, as a closed set; the history has the details.
+const (
+	resultCompleted = "completed"
+	resultAbandoned = "abandoned"
+)
+
+// cluster is what a daemon sees of the cluster as a whole.
+type cluster struct {
+	failovers     *prometheus.CounterVec
+	phases        *prometheus.HistogramVec
+	term          prometheus.Gauge
+	leader        prometheus.Gauge
+	inSync        prometheus.Gauge
+	requiredAcks  prometheus.Gauge
+	openPlan      *prometheus.GaugeVec
+	waits         *prometheus.GaugeVec
+	leaseRenewals *prometheus.CounterVec
+	waitsMu       sync.Mutex
+	waitsKnown    map[decide.Code]bool
+}
+
+func newCluster() *cluster {
+	c := &cluster{
+		failovers: counters("failovers_total", "Failovers that ended while this daemon led, by the reason they were opened for and by result.", "reason", "result"),
+		phases: histograms("failover_phase_seconds", "Duration of the phases of completed failovers, each from its mark in the plan to the next one; total is from the first mark to the last.",
+			[]float64{.005, .01, .025, .05, .1, .2, .3, .5, .75, 1, 2, 5, 10, 30, 60}, "phase"),
+		term:          gauge("term", "The term of the record, by this daemon's copy; 0 while the cluster has not begun."),
+		leader:        gauge("leader", "1 if this daemon leads, else 0."),
+		inSync:        gauge("in_sync_replicas", "How many replicas the record lists as in sync."),
+		requiredAcks:  gauge("required_acks", "How many replicas must have a transaction before its commit is acknowledged."),
+		openPlan:      gauges("open_plan", "1 for the kind of the plan that is open, else 0.", "kind"),
+		waits:         gauges("waits", "How many things the latest decision waits for or finds wrong, by code; 0 everywhere but at the leader.", "code"),
+		leaseRenewals: counters("lease_renewals_total", "Renewals of this daemon's leases in etcd, by result.", "result"),
+		waitsKnown:    map[decide.Code]bool{},
+	}
+	for _, reason := range decide.FailoverReasons() {
+		c.failovers.WithLabelValues(string(reason), resultCompleted)
+		c.failovers.WithLabelValues(string(reason), resultAbandoned)
+	}
+	for _, phase := range []string{string(decide.PhaseRevoke), string(decide.PhasePromote), string(decide.PhaseOpen), "total"} {
+		c.phases.WithLabelValues(phase)
+	}
+	c.leaseRenewals.WithLabelValues("ok")
+	c.leaseRenewals.WithLabelValues("failed")
+	c.setPlan(nil)
+	return c
+}
+
+func (c *cluster) all() []prometheus.Collector {
+	return []prometheus.Collector{c.failovers, c.phases, c.term, c.leader, c.inSync, c.requiredAcks, c.openPlan, c.waits, c.leaseRenewals}
+}
+
+func (c *cluster) setPlan(p *decide.Plan) {
+	for _, kind := range []decide.PlanKind{decide.PlanBootstrap, decide.PlanFailover, decide.PlanRemove} {
+		c.openPlan.WithLabelValues(string(kind)).Set(bit(p != nil && p.Kind == kind))
+	}
+}
+
+// SetRecord reports the record as this daemon knows it, nil for none.
+func (r *Registry) SetRecord(record *decide.Record) {
+	if record == nil {
+		record = &decide.Record{}
+	}
+	r.cluster.term.Set(float64(record.Term))
+	r.cluster.inSync.Set(float64(len(record.InSync)))
+	r.cluster.requiredAcks.Set(float64(record.RequiredAcks))
+	r.cluster.setPlan(record.Plan)
+}
+
+// SetLeader reports whether this daemon leads.
+func (r *Registry) SetLeader(leads bool) { r.cluster.leader.Set(bit(leads)) }
+
+// SetWaits reports what the latest decision waits for; a daemon that stops
+// leading reports none.
+func (r *Registry) SetWaits(waits []decide.Wait) {
+	c := r.cluster
+	c.waitsMu.Lock()
+	defer c.waitsMu.Unlock()
+	counts := map[decide.Code]int{}
+	for _, w := range waits {
+		counts[w.Code]++
+		c.waitsKnown[w.Code] = true
+	}
+	// One that is over goes to 0 and stays: a series that vanishes looks to an
+	// alert as if the daemon had gone.
+	for code := range c.waitsKnown {
+		c.waits.WithLabelValues(string(code)).Set(float64(counts[code]))
+	}
+}
+
+// FailoverEnded counts an entry of the history, if it is a failover, and the
+// times that its phases took, if it was completed. The leader that wrote the
+// entry reports it, once.
+func (r *Registry) FailoverEnded(h decide.History) {
+	if h.Plan.Kind != decide.PlanFailover {
+		return
+	}
+	if h.Result != resultCompleted {
+		r.cluster.failovers.WithLabelValues(string(h.Plan.Reason), resultAbandoned).Inc()
+		return
+	}
+	r.cluster.failovers.WithLabelValues(string(h.Plan.Reason), resultCompleted).Inc()
+	marks := h.Plan.Marks
+	for i := range max(0, len(marks)-1) {
+		r.cluster.phases.WithLabelValues(marks[i].Name).Observe(marks[i+1].At.Sub(marks[i].At).Seconds())
+	}
+	if len(marks) > 1 {
+		r.cluster.phases.WithLabelValues("total").Observe(marks[len(marks)-1].At.Sub(marks[0].At).Seconds())
+	}
+}
+
+// LeaseRenewed counts one attempt to renew a lease; err is nil for a success.
+func (r *Registry) LeaseRenewed(err error) {
+	result := "ok"
+	if err != nil {
+		result = "failed"
+	}
+	r.cluster.leaseRenewals.WithLabelValues(result).Inc()
+}
+
+func bit(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,134 @@
+package metrics_test
+
+import (
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/mysqlha/mysqlha/metrics"
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/redirect"
+)
+
+type observer = metrics.RedirectObserver[redirect.Port, redirect.Cause, redirect.HoldOutcome, redirect.RefuseReason]
+
+var _ redirect.Observer = observer{}
+
+// busy is a registry in which everything has been reported once.
+func busy() *metrics.Registry {
+	r := metrics.New("v1.2.3")
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	r.SetRecord(&decide.Record{Term: 7, InSync: []string{"db2", "db3"}, RequiredAcks: 1, Plan: &decide.Plan{Kind: decide.PlanRemove}})
+	r.SetLeader(true)
+	r.SetRole("primary")
+	r.SetWaits([]decide.Wait{{Code: decide.CodeServerDown, Server: "db2"}, {Code: decide.CodeServerDown, Server: "db3"}})
+	r.FailoverEnded(decide.History{Result: "completed", Plan: decide.Plan{Kind: decide.PlanFailover, Reason: decide.ReasonSilent, Marks: []decide.Mark{
+		{Name: "revoke", At: at}, {Name: "promote", At: at.Add(40 * time.Millisecond)},
+		{Name: "open", At: at.Add(140 * time.Millisecond)}, {Name: "done", At: at.Add(240 * time.Millisecond)},
+	}}})
+	r.FailoverEnded(decide.History{Result: "abandoned: db1 is back", Plan: decide.Plan{Kind: decide.PlanFailover, Reason: decide.ReasonSilent}})
+	r.FailoverEnded(decide.History{Result: "completed", Plan: decide.Plan{Kind: decide.PlanRemove, Reason: decide.ReasonReplicaAbsent}})
+	r.LeaseRenewed(nil)
+	r.LeaseRenewed(errors.New("timed out"))
+	r.SetLive(decide.Live{Answers: true, OpenTerm: 7, CommitAge: 250 * time.Millisecond, LagTransactions: 3, Attached: 2})
+	r.WatchServer("sql", "db2")
+	r.Probed("sql", "db2", time.Millisecond, decide.FailureNone)
+	r.Probed("sql", "db2", time.Second, decide.FailureSilent)
+	r.Fenced("no proof", 20*time.Millisecond)
+	o := metrics.NewRedirectObserver[redirect.Port, redirect.Cause, redirect.HoldOutcome, redirect.RefuseReason](r)
+	o.SessionOpened(redirect.WritePort, "db1")
+	o.SessionOpened(redirect.WritePort, "db1")
+	o.SessionClosed(redirect.WritePort, "db1", 10, 20, redirect.CauseNewTerm)
+	o.Held(redirect.WritePort)
+	o.Held(redirect.WritePort)
+	o.HoldEnded(redirect.WritePort, time.Second, redirect.HoldConnected)
+	o.Refused(redirect.ReadPort, redirect.RefusedMaxSessions)
+	o.ReadFellBack()
+	return r
+}
+
+func TestMetricsPassTheLint(t *testing.T) {
+	problems, err := testutil.GatherAndLint(busy().Gatherer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	families, err := busy().Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if len(f.GetHelp()) < 10 {
+			t.Errorf("%s has the help %q", f.GetName(), f.GetHelp())
+		}
+	}
+}
+
+func TestFailoversExistBeforeTheFirst(t *testing.T) {
+	want := "# HELP mysqlha_failovers_total Failovers that ended while this daemon led, by the reason they were opened for and by result.\n# TYPE mysqlha_failovers_total counter\n"
+	for _, reason := range decide.FailoverReasons() {
+		for _, result := range []string{"completed", "abandoned"} {
+			want += `mysqlha_failovers_total{reason="` + string(reason) + `",result="` + result + "\"} 0\n"
+		}
+	}
+	if err := testutil.GatherAndCompare(metrics.New("x").Gatherer(), strings.NewReader(want), "mysqlha_failovers_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEachReportIsShown(t *testing.T) {
+	r := busy()
+	text := scrape(t, r)
+	for _, line := range []string{
+		`mysqlha_term 7`, `mysqlha_leader 1`, `mysqlha_in_sync_replicas 2`, `mysqlha_required_acks 1`,
+		`mysqlha_open_plan{kind="remove"} 1`, `mysqlha_open_plan{kind="failover"} 0`,
+		`mysqlha_role{role="primary"} 1`, `mysqlha_role{role="none"} 0`,
+		`mysqlha_waits{code="server-down"} 2`,
+		`mysqlha_failovers_total{reason="silent",result="completed"} 1`, `mysqlha_failovers_total{reason="silent",result="abandoned"} 1`,
+		`mysqlha_failover_phase_seconds_count{phase="revoke"} 1`, `mysqlha_failover_phase_seconds_sum{phase="total"} 0.24`,
+		`mysqlha_lease_renewals_total{result="failed"} 1`,
+		`mysqlha_replica_lag_seconds NaN`, `mysqlha_replica_lag_transactions 3`, `mysqlha_commit_age_seconds 0.25`,
+		`mysqlha_probe_duration_seconds_count{probe="sql",server="db2"} 1`,
+		`mysqlha_probe_failures_total{kind="silent",probe="sql",server="db2"} 1`, `mysqlha_probe_failures_total{kind="refused",probe="sql",server="db2"} 0`,
+		`mysqlha_fences_total{cause="no proof"} 1`, `mysqlha_fence_seconds_count 1`,
+		`mysqlha_redirect_sessions{port="write",server="db1"} 1`, `mysqlha_redirect_sessions_opened_total{port="write",server="db1"} 2`,
+		`mysqlha_redirect_sessions_closed_total{cause="new_term",port="write"} 1`, `mysqlha_redirect_bytes_total{direction="down",port="write"} 20`,
+		`mysqlha_redirect_held_connections{port="write"} 1`, `mysqlha_redirect_hold_seconds_count{outcome="connected",port="write"} 1`,
+		`mysqlha_redirect_refused_total{port="read",reason="max_sessions"} 1`, `mysqlha_redirect_read_fallbacks_total 1`,
+		`mysqlha_build_info{goversion=`, `go_goroutines `, `process_open_fds `,
+	} {
+		if !strings.Contains(text, "\n"+line) {
+			t.Errorf("there is no line %s", line)
+		}
+	}
+}
+
+func TestWhatIsOverGoesToZero(t *testing.T) {
+	r := busy()
+	r.SetRecord(nil)
+	r.SetWaits(nil)
+	r.SetLive(decide.Live{LagKnown: true, Lag: 2 * time.Second})
+	text := scrape(t, r)
+	for _, line := range []string{`mysqlha_term 0`, `mysqlha_open_plan{kind="remove"} 0`, `mysqlha_waits{code="server-down"} 0`,
+		`mysqlha_replica_lag_seconds 2`, `mysqlha_commit_age_seconds NaN`, `mysqlha_mysqld_up 0`} {
+		if !strings.Contains(text, "\n"+line+"\n") {
+			t.Errorf("there is no line %s", line)
+		}
+	}
+}
+
+func scrape(t *testing.T, r *metrics.Registry) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	r.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != 200 {
+		t.Fatalf("got %d", w.Code)
+	}
+	return w.Body.String()
+}

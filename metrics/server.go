@@ -1,0 +1,73 @@
+package metrics
+
+import (
+	"math"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+)
+
+// server is what a daemon knows of the mysqld beside it.
+type server struct {
+	up              prometheus.Gauge
+	role            *prometheus.GaugeVec
+	lag             prometheus.Gauge
+	lagTransactions prometheus.Gauge
+	attached        prometheus.Gauge
+	openTerm        prometheus.Gauge
+	commitAge       prometheus.Gauge
+	commitPending   prometheus.Gauge
+}
+
+func newServer() *server {
+	s := &server{
+		up:              gauge("mysqld_up", "1 if the local mysqld answered the last local probe, else 0."),
+		role:            gauges("role", "1 for the role of this host's server, else 0; none is a host without a server or a cluster that has not begun.", "role"),
+		lag:             gauge("replica_lag_seconds", "How far the applier of the local server is behind; NaN where that is not known."),
+		lagTransactions: gauge("replica_lag_transactions", "Transactions that the local server has received and not yet executed."),
+		attached:        gauge("semisync_attached_replicas", "Semi-synchronous replicas attached to the local server."),
+		openTerm:        gauge("open_term", "The term in which the local server takes writes, 0 while it is closed."),
+		commitAge:       gauge("commit_age_seconds", "How long ago the last acknowledged heartbeat commit of the local server was begun; NaN where there is none."),
+		commitPending:   gauge("commit_pending_seconds", "How long a heartbeat commit of the local server has been waiting for its acknowledgement; 0 for none."),
+	}
+	s.lag.Set(math.NaN())
+	s.commitAge.Set(math.NaN())
+	s.setRole("none")
+	return s
+}
+
+func (s *server) all() []prometheus.Collector {
+	return []prometheus.Collector{s.up, s.role, s.lag, s.lagTransactions, s.attached, s.openTerm, s.commitAge, s.commitPending}
+}
+
+func (s *server) setRole(role string) {
+	for _, r := range []string{"primary", "replica", "none"} {
+		s.role.WithLabelValues(r).Set(bit(r == role))
+	}
+}
+
+// SetRole reports the role of this host's server: primary, replica or none.
+func (r *Registry) SetRole(role string) { r.server.setRole(role) }
+
+// SetLive reports the figures of this host's server.
+func (r *Registry) SetLive(l decide.Live) {
+	s := r.server
+	s.up.Set(bit(l.Answers))
+	s.lag.Set(knownSeconds(l.Lag, l.LagKnown))
+	s.lagTransactions.Set(float64(l.LagTransactions))
+	s.attached.Set(float64(l.Attached))
+	s.openTerm.Set(float64(l.OpenTerm))
+	s.commitAge.Set(knownSeconds(l.CommitAge, l.CommitAge > 0))
+	s.commitPending.Set(l.CommitPending.Seconds())
+}
+
+// knownSeconds keeps what is not known from looking like a small value, also
+// for the moment between two settings of a gauge.
+func knownSeconds(d time.Duration, known bool) float64 {
+	if !known {
+		return math.NaN()
+	}
+	return d.Seconds()
+}

@@ -1,0 +1,234 @@
+package orchestrator
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mysqlha/mysqlha/bus"
+	"github.com/mysqlha/mysqlha/election"
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+)
+
+// tickInterval is how often the loop judges even if nothing was heard: silence
+// must be noticed too.
+const tickInterval = 50 * time.Millisecond
+
+// Probes are what a leader asks of one server.
+type Probes struct {
+	// SQL asks mysqld over TLS on a kept connection. A failure that proves the
+	// server alive is none.
+	SQL func(ctx context.Context) decide.Failure
+	// Daemon asks the daemon over HTTPS.
+	Daemon func(ctx context.Context) (decide.Live, error)
+}
+
+// Events are what metrics want to know of a leader.
+type Events interface {
+	// Decided is told of every decision that differs from the one before.
+	Decided(d decide.Decision)
+	// PlanEnded is told of every plan that ended, once it is in etcd.
+	PlanEnded(h decide.History)
+	// Probed is told of every probe: kind sql or daemon.
+	Probed(kind, server string, took time.Duration, failure string)
+}
+
+// Options are all that an orchestrator needs.
+type Options struct {
+	// Self is this member's name; Servers are all servers in their order.
+	Self    string
+	Servers []string
+	// Settings tune the decisions.
+	Settings decide.Settings
+	// Bus is etcd.
+	Bus *bus.Bus
+	// Probes are by server.
+	Probes map[string]Probes
+	// Events may be nil.
+	Events Events
+	// Yield asks the campaign to give leadership away.
+	Yield func()
+	// Logger takes the log.
+	Logger *slog.Logger
+}
+
+// Orchestrator leads when it is told to.
+type Orchestrator struct {
+	o      Options
+	newest atomic.Pointer[Verdict]
+}
+
+// Verdict is the newest decision of a leader.
+type Verdict struct {
+	// Decision is what it decided, with the time since when it waits for what.
+	Decision decide.Decision
+	// At is when.
+	At time.Time
+}
+
+// New returns an orchestrator.
+func New(o Options) *Orchestrator { return &Orchestrator{o: o} }
+
+// Verdict returns the newest decision, and false while this member does not
+// lead.
+func (o *Orchestrator) Verdict() (Verdict, bool) {
+	v := o.newest.Load()
+	if v == nil {
+		return Verdict{}, false
+	}
+	return *v, true
+}
+
+// Lead leads until ctx ends.
+func (o *Orchestrator) Lead(ctx context.Context, leader election.Leader) error {
+	o.o.Logger.Info("leading", "revision", leader.CreateRevision)
+	defer o.newest.Store(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	l := &lead{o: o, leader: leader, since: time.Now(), inbox: make(chan func(*lead), 64),
+		seen: make(map[string]decide.Observation), absent: make(map[string]time.Time), waiting: make(map[waitKey]time.Time)}
+	for name, p := range o.o.Probes {
+		wg.Go(func() { o.probe(ctx, l, "sql", name, l.sql(p, name)) })
+		wg.Go(func() { o.probe(ctx, l, "daemon", name, l.daemon(p, name)) })
+	}
+	return l.loop(ctx)
+}
+
+// lead is what the loop of one leadership owns.
+type lead struct {
+	o       *Orchestrator
+	leader  election.Leader
+	since   time.Time
+	inbox   chan func(*lead)
+	seen    map[string]decide.Observation
+	absent  map[string]time.Time
+	waiting map[waitKey]time.Time
+	late    time.Duration
+	last    decide.Decision
+	yielded time.Time
+}
+
+type waitKey struct {
+	code   decide.Code
+	server string
+}
+
+func (l *lead) loop(ctx context.Context) error {
+	tick := time.NewTicker(tickInterval)
+	defer tick.Stop()
+	due := time.Now().Add(tickInterval)
+	for {
+		changed := l.o.o.Bus.Changed()
+		l.judge(ctx)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case f := <-l.inbox:
+			f(l)
+			l.drain()
+		case <-changed:
+		case <-tick.C:
+			now := time.Now()
+			l.late, due = max(0, now.Sub(due)), now.Add(tickInterval)
+		}
+	}
+}
+
+// drain takes all else that was heard, so that one judgement covers it.
+func (l *lead) drain() {
+	for {
+		select {
+		case f := <-l.inbox:
+			f(l)
+		default:
+			return
+		}
+	}
+}
+
+// judge decides and commits until there is nothing more to write.
+func (l *lead) judge(ctx context.Context) {
+	for ctx.Err() == nil {
+		state := l.o.o.Bus.State()
+		if !state.Loaded() {
+			return
+		}
+		now := time.Now()
+		d := decide.Decide(l.view(state, now), l.o.o.Settings, now)
+		l.remember(&d, now)
+		if d.Yield && now.Sub(l.yielded) > yieldPause {
+			l.yielded = now
+			l.o.o.Yield()
+		}
+		if d.Change == nil {
+			return
+		}
+		l.o.o.Logger.Info("decided", "reason", d.Reason, "detail", d.Detail, "plan", planOf(d.Change), "specs", len(d.Change.Specs))
+		if _, err := l.o.o.Bus.Commit(ctx, l.leader, state.RecordRevision, *d.Change); err != nil {
+			if ctx.Err() == nil {
+				l.o.o.Logger.Warn("not committed, deciding anew", "error", err)
+			}
+			return
+		}
+		if d.Change.History != nil && l.o.o.Events != nil {
+			l.o.o.Events.PlanEnded(*d.Change.History)
+		}
+	}
+}
+
+// yieldPause is the least time between two requests to give leadership away.
+const yieldPause = 10 * time.Second
+
+func planOf(c *decide.Change) string {
+	if c.Record == nil || c.Record.Plan == nil {
+		return ""
+	}
+	return c.Record.Plan.ID + " " + string(c.Record.Plan.Phase)
+}
+
+// view builds what decide looks at.
+func (l *lead) view(s *bus.State, now time.Time) decide.View {
+	for _, name := range l.o.o.Servers {
+		_, lives := s.Members[name]
+		_, missed := l.absent[name]
+		switch {
+		case lives || !s.StaleSince.IsZero():
+			delete(l.absent, name) // A copy that is stale says nothing about leases.
+		case !missed:
+			l.absent[name] = now
+		}
+	}
+	return decide.View{
+		Self: l.o.o.Self, LeadingSince: l.since, Servers: l.o.o.Servers,
+		Record: s.Record, Revision: s.RecordRevision, Specs: s.Specs, Statuses: s.Statuses, Members: s.Members,
+		Absent: l.absent, Seen: l.seen, TickLate: l.late,
+	}
+}
+
+// remember keeps the decision for those who ask, with the time since when each
+// wait has lasted.
+func (l *lead) remember(d *decide.Decision, now time.Time) {
+	waiting := make(map[waitKey]time.Time, len(d.Waits))
+	for i := range d.Waits {
+		w := &d.Waits[i]
+		k := waitKey{w.Code, w.Server}
+		since, ok := l.waiting[k]
+		if !ok {
+			since = now
+		}
+		waiting[k], w.Since = since, since
+	}
+	l.waiting = waiting
+	l.o.newest.Store(&Verdict{Decision: *d, At: now})
+	if l.o.o.Events != nil && (d.Reason != l.last.Reason || !slices.EqualFunc(d.Waits, l.last.Waits, sameWait)) {
+		l.o.o.Events.Decided(*d)
+	}
+	l.last = *d
+}
+
+func sameWait(a, b decide.Wait) bool { return a.Code == b.Code && a.Server == b.Server }

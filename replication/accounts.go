@@ -1,0 +1,161 @@
+package replication
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	replicationPrefix = "mysqlha_r_"
+	probePrefix       = "mysqlha_p_"
+	// MaxServerName is how long a server's name may be, in bytes: MySQL's names
+	// of accounts end at 32.
+	MaxServerName = 32 - len(replicationPrefix)
+
+	// sessionPoll is how often the sessions of locked accounts are looked for.
+	sessionPoll = 2 * time.Millisecond
+	// quietLooks is how many looks in a row must find none. A login that was
+	// let in just before the lock shows up a moment later.
+	quietLooks = 3
+)
+
+// ReplicationUser returns the account with which a server replicates.
+func ReplicationUser(server string) string { return replicationPrefix + server }
+
+// ProbeUser returns the account with which a server's daemon probes others.
+func ProbeUser(server string) string { return probePrefix + server }
+
+// checkServerName refuses a name that makes no account.
+func checkServerName(server string) error {
+	if server == "" || len(server) > MaxServerName {
+		return fmt.Errorf("the server's name %q must have 1 to %d bytes", server, MaxServerName)
+	}
+	return nil
+}
+
+// replicationAccount is one account of mysql.user.
+type replicationAccount struct {
+	user, host string
+	locked     bool
+}
+
+// LockAccounts locks the replication accounts of all servers except those in
+// attach, which it unlocks, and ends the sessions of the locked ones until none
+// is left. None of it is written to the binary log. It fails with
+// ErrNotPrepared where an account of attach does not exist.
+func (l *Local) LockAccounts(ctx context.Context, attach []string) error {
+	const doing = "lock the replication accounts"
+	accounts, err := l.replicationAccounts(ctx)
+	if err != nil {
+		return err
+	}
+	var change []replicationAccount
+	var locked []string
+	exists := make(map[string]bool, len(accounts))
+	for _, a := range accounts {
+		lock := !slices.Contains(attach, strings.TrimPrefix(a.user, replicationPrefix))
+		exists[a.user] = true
+		if lock {
+			locked = append(locked, a.user)
+		}
+		if lock != a.locked {
+			change = append(change, replicationAccount{a.user, a.host, lock})
+		}
+	}
+	for _, server := range attach {
+		if user := ReplicationUser(server); !exists[user] {
+			return l.wrap(doing, fmt.Errorf("%w: there is no account %s", ErrNotPrepared, user))
+		}
+	}
+	if err := l.setLocks(ctx, change); err != nil {
+		return l.wrap(doing, err)
+	}
+	if err := l.endSessions(ctx, locked); err != nil {
+		return l.wrap("end the sessions of locked accounts", err)
+	}
+	return nil
+}
+
+func (l *Local) replicationAccounts(ctx context.Context) ([]replicationAccount, error) {
+	const doing = "read the replication accounts"
+	accounts, err := queryAll(ctx, l.db, func(rows *sql.Rows) (a replicationAccount, err error) {
+		return a, rows.Scan(&a.user, &a.host, &a.locked)
+	}, "SELECT User, Host, account_locked = 'Y' FROM mysql.user WHERE LEFT(User, ?) = ?", len(replicationPrefix), replicationPrefix)
+	if err != nil {
+		return nil, l.wrap(doing, err)
+	}
+	return accounts, nil
+}
+
+// setLocks changes accounts on a connection of its own, which does not go back
+// to the pool unless it writes the binary log again.
+func (l *Local) setLocks(ctx context.Context, change []replicationAccount) (err error) {
+	if len(change) == 0 {
+		return nil
+	}
+	conn, err := l.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = firstError(err, discard(conn)) }()
+	if _, err := conn.ExecContext(ctx, "SET SESSION sql_log_bin = OFF"); err != nil {
+		return err
+	}
+	// Locks first: nobody is let in before all others are out.
+	slices.SortStableFunc(change, func(a, b replicationAccount) int {
+		switch {
+		case a.locked == b.locked:
+			return 0
+		case a.locked:
+			return -1
+		}
+		return 1
+	})
+	for _, a := range change {
+		word := "UNLOCK"
+		if a.locked {
+			word = "LOCK"
+		}
+		if _, err := conn.ExecContext(ctx, "ALTER USER ?@? ACCOUNT "+word, a.user, a.host); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endSessions kills the accounts' sessions until several looks found none.
+func (l *Local) endSessions(ctx context.Context, users []string) error {
+	if len(users) == 0 {
+		return nil
+	}
+	quiet := 0
+	return poll(ctx, sessionPoll, func() (bool, error) {
+		ids, err := l.sessionsOf(ctx, users)
+		if err != nil {
+			return false, err
+		}
+		if quiet++; len(ids) > 0 {
+			quiet = 0
+		}
+		for _, id := range ids {
+			if err := l.KillSession(ctx, id); err != nil {
+				return false, err
+			}
+		}
+		return quiet >= quietLooks, nil
+	})
+}
+
+func (l *Local) sessionsOf(ctx context.Context, users []string) ([]int64, error) {
+	args := make([]any, len(users))
+	for i, u := range users {
+		args[i] = u
+	}
+	marks := strings.TrimSuffix(strings.Repeat("?, ", len(users)), ", ")
+	return queryAll(ctx, l.db, scanID,
+		"SELECT PROCESSLIST_ID FROM performance_schema.threads WHERE CONNECTION_TYPE IS NOT NULL AND PROCESSLIST_USER IN ("+marks+")", args...)
+}

@@ -1,0 +1,174 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/mysqlha/mysqlha/replication/process"
+)
+
+// ExitRestart is mysqld's exit status when it wants to be started again: after
+// the RESTART statement, and on the recipient of a clone.
+const ExitRestart = 16
+
+const (
+	// defaultStopTimeout bounds a polite shutdown, in which mysqld may have a
+	// large buffer pool to write.
+	defaultStopTimeout = 60 * time.Second
+	// defaultDrainTimeout bounds the wait for commits in flight and for
+	// sessions to end. Waiting longer rarely helps: an ack takes milliseconds.
+	defaultDrainTimeout = time.Second
+	// killTimeout bounds the wait for a death by SIGKILL. The teardown of
+	// 4 GB took 0.7 s; a process in uninterruptible sleep may never end.
+	killTimeout = 60 * time.Second
+	// signalBase is what shells add to a signal's number in an exit status.
+	signalBase = 128
+)
+
+// Options say what to start and how to reach it.
+type Options struct {
+	// Args are the program mysqld and its arguments. Run by root, they must
+	// hold --user, so that the process can be started as that user.
+	Args []string
+	// RunFile is where the process is described for the daemon.
+	RunFile string
+	// DataDir is mysqld's data directory; it overrides the option files.
+	DataDir string
+	// Socket is mysqld's Unix socket; it overrides the option files.
+	Socket string
+	// User is the control account's name and Password reads its password,
+	// anew for each connection.
+	User     string
+	Password func() (string, error)
+	// Logger gets the guard's own messages.
+	Logger *slog.Logger
+	// StopTimeout is how long mysqld may take to stop after SIGTERM before it
+	// is killed. 0 means 60 s.
+	StopTimeout time.Duration
+	// DrainTimeout is how long a stop waits for commits in flight to be
+	// acknowledged, and then again for sessions to end, before mysqld is
+	// killed instead. 0 means 1 s.
+	DrainTimeout time.Duration
+	// RepairControl makes mysqld set the control account's password and rights
+	// at this start. It is meant for the start after a clone, which brings the
+	// donor's accounts along. It takes the place of an init_file of the option
+	// files for this one start.
+	RepairControl bool
+	// Stdout and Stderr are mysqld's; nil means the guard's own.
+	Stdout, Stderr *os.File
+}
+
+func (o Options) complete() (Options, error) {
+	switch {
+	case len(o.Args) == 0:
+		return o, errors.New("start mysqld: no program given")
+	case o.RunFile == "" || o.DataDir == "" || o.Socket == "":
+		return o, errors.New("start mysqld: run file, data directory and socket must be given")
+	case o.Password == nil || o.Logger == nil:
+		return o, errors.New("start mysqld: password and logger must be given")
+	}
+	if err := checkUser(o.User); err != nil {
+		return o, fmt.Errorf("start mysqld: %w", err)
+	}
+	if o.StopTimeout <= 0 {
+		o.StopTimeout = defaultStopTimeout
+	}
+	if o.DrainTimeout <= 0 {
+		o.DrainTimeout = defaultDrainTimeout
+	}
+	if o.Stdout == nil {
+		o.Stdout = os.Stdout
+	}
+	if o.Stderr == nil {
+		o.Stderr = os.Stderr
+	}
+	return o, nil
+}
+
+// Run starts mysqld harmless, stays its parent until it is gone, and returns
+// its exit status, or 128 plus the number of the signal that ended it. SIGTERM,
+// SIGINT and the end of ctx stop mysqld by the rules of S10. The run file stays
+// behind, so that the daemon sees the process gone.
+//
+// The error is not nil when mysqld was refused or could not be started, or when
+// its death could not be confirmed; the status then means nothing.
+func Run(ctx context.Context, o Options) (int, error) {
+	o, err := o.complete()
+	if err != nil {
+		return 0, err
+	}
+	args, err := harmlessArgs(o)
+	if err != nil {
+		return 0, err
+	}
+	if err := checkPersisted(o.DataDir); err != nil {
+		return 0, err
+	}
+	if o.RepairControl {
+		file, err := writeRepairFile(o)
+		if err != nil {
+			return 0, err
+		}
+		defer os.Remove(file) // It holds a password; a next repair overwrites it.
+		args = append(args, "--init-file="+file)
+	}
+	// Before mysqld exists, so that no signal finds the guard unprepared.
+	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer cancel()
+	return supervise(ctx, o, args)
+}
+
+// supervise starts mysqld and returns when it is gone.
+func supervise(ctx context.Context, o Options, args []string) (int, error) {
+	db, err := openSocket(o)
+	if err != nil {
+		return 0, err
+	}
+	defer db.Close() // No connection is left by then.
+	c, err := startChild(o, args)
+	if err != nil {
+		return 0, err
+	}
+	if err := process.WriteRunFile(o.RunFile, c.run); err != nil {
+		// Nobody could fence a mysqld without a run file.
+		return 0, errors.Join(err, c.kill())
+	}
+	o.Logger.Info("mysqld started", "pid", c.run.PID, "start_id", c.run.StartID)
+
+	k := startKeeper(ctx, o, c, db)
+	select {
+	case <-c.exited:
+		k.end()
+		return c.status(o.Logger)
+	case err := <-k.fault:
+		k.end()
+		return 0, errors.Join(err, c.kill())
+	case <-ctx.Done():
+	}
+	o.Logger.Info("stopping mysqld", "start_id", c.run.StartID)
+	err = stop(context.WithoutCancel(ctx), o, c, k)
+	k.end()
+	if err != nil {
+		return 0, err
+	}
+	return c.status(o.Logger)
+}
+
+// status waits for nothing: the child is gone.
+func (c *child) status(log *slog.Logger) (int, error) {
+	if c.state == nil {
+		return 0, fmt.Errorf("wait for mysqld %s: %w", c.run.StartID, c.waitErr)
+	}
+	code := c.state.ExitCode()
+	if ws, ok := c.state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		code = signalBase + int(ws.Signal())
+	}
+	log.Info("mysqld is gone", "start_id", c.run.StartID, "status", c.state.String())
+	return code, nil
+}

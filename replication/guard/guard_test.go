@@ -1,0 +1,324 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+	"golang.org/x/sys/unix"
+
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication/process"
+)
+
+// make initialises the template, which is the test of Initialise's first half.
+func (m *template) make(t *testing.T) {
+	t.Helper()
+	m.once.Do(func() {
+		if m.dir, m.err = os.MkdirTemp("/tmp", "guard"); m.err != nil {
+			return
+		}
+		made, err := Initialise(t.Context(), serverIn(t, m.dir).initOptions())
+		if m.err = err; err == nil && !made {
+			m.err = errors.New("nothing was initialised")
+		}
+	})
+	if m.err != nil {
+		t.Fatal(m.err)
+	}
+}
+
+func TestRealServer(t *testing.T) {
+	tmpl := &template{}
+	t.Cleanup(func() { _ = os.RemoveAll(tmpl.dir) })
+	for name, test := range map[string]func(*testing.T, *template){
+		"an empty directory becomes a server with one usable account and no GTIDs":      testInitialise,
+		"a started server is harmless whatever its option file says":                    testHarmless,
+		"a quiet server stops politely on SIGTERM (S10)":                                testQuietStop,
+		"a stop drains a commit that gets its acknowledgement (S10)":                    testBusyStop,
+		"a stop kills while a commit waits, and the client never gets OK (S10)":         testWaitingStop,
+		"a stop kills while the control account's own commit waits (S10)":               testOwnCommitStop,
+		"a server that answers nothing is killed":                                       testSilentStop,
+		"mysqld dies with its guard, the watcher sees it, and a restart is another run": testGuardDies,
+		"persisted variables that would undo the rules are refused and nothing starts":  testPersisted,
+		"the control account of a clone is repaired at the next start":                  testRepair,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, tmpl) })
+	}
+}
+
+func testInitialise(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	if made, err := Initialise(t.Context(), s.initOptions()); err != nil || made {
+		t.Fatalf("the second time it made %v, %v; want nothing", made, err)
+	}
+	info, err := os.Stat(s.plan.Password)
+	if err != nil || info.Mode() != 0o600 || info.Size() != passwordLength+1 {
+		t.Fatalf("password file %v, %v", info, err)
+	}
+	if _, err := os.Stat(s.plan.Password + initSuffix); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("the file with the statements is left: %v", err)
+	}
+	_, db := s.start()
+	if got := s.query(db, "SELECT @@GLOBAL.gtid_executed"); got != "" {
+		t.Errorf("gtid_executed %q, want none", got)
+	}
+	const accounts = "SELECT GROUP_CONCAT(user, '@', host, ' ', plugin ORDER BY user) FROM mysql.user WHERE account_locked = 'N'"
+	if got := s.query(db, accounts); got != "ctl@localhost caching_sha2_password,root@localhost auth_socket" {
+		t.Errorf("accounts that can log in: %s", got)
+	}
+	if err := s.pool("root", "guess").PingContext(t.Context()); (err == nil) != (os.Geteuid() == 0) {
+		t.Errorf("root over the socket: %v", err)
+	}
+	testGrants(t, s)
+}
+
+// testGrants does what a daemon does with the account, without the binary log.
+func testGrants(t *testing.T, s *server) {
+	db := s.pool(controlUser, "")
+	db.SetMaxOpenConns(1) // sql_log_bin is of the session.
+	s.exec(db,
+		"SET GLOBAL super_read_only = OFF", "SET SESSION sql_log_bin = 0",
+		"INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'",
+		"INSTALL PLUGIN rpl_semi_sync_replica SONAME 'semisync_replica.so'",
+		"INSTALL PLUGIN clone SONAME 'mysql_clone.so'",
+		"CREATE DATABASE mysqlha", "CREATE TABLE mysqlha.t (a INT PRIMARY KEY)", "INSERT INTO mysqlha.t VALUES (1)",
+		"CREATE USER repl IDENTIFIED BY 'x'", "GRANT REPLICATION SLAVE ON *.* TO repl",
+		"GRANT BACKUP_ADMIN, CONNECTION_ADMIN ON *.* TO repl", "REVOKE CONNECTION_ADMIN ON *.* FROM repl",
+		"ALTER USER repl ACCOUNT LOCK",
+		"CREATE USER probe IDENTIFIED BY 'x'", "GRANT REPLICATION CLIENT ON *.* TO probe",
+		"GRANT SELECT ON performance_schema.* TO probe", "GRANT SELECT ON mysqlha.* TO probe",
+		"CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_AUTO_POSITION = 1",
+		"STOP REPLICA", "RESET REPLICA ALL", "RESET BINARY LOGS AND GTIDS", "SET GLOBAL rpl_semi_sync_replica_enabled = OFF",
+		"SET GLOBAL offline_mode = ON", "SET GLOBAL offline_mode = OFF", "SET GLOBAL super_read_only = ON",
+	)
+	rows, err := db.QueryContext(t.Context(), "SHOW REPLICA STATUS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = rows.Close()
+	if got := s.query(db, "SELECT @@GLOBAL.gtid_executed"); got != "" {
+		t.Errorf("gtid_executed %q, want none", got)
+	}
+}
+
+func TestInitialiseRefusesAServerWithoutItsControlPassword(t *testing.T) {
+	dir := t.TempDir()
+	o := InitOptions{Args: []string{"/nonexistent"}, DataDir: dir, User: controlUser,
+		PasswordFile: filepath.Join(dir, "none"), Logger: slog.New(slog.DiscardHandler)}
+	if err := os.WriteFile(filepath.Join(dir, "mysql.ibd"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if made, err := Initialise(t.Context(), o); err == nil || made || !strings.Contains(err.Error(), "not empty") {
+		t.Fatalf("made %v, error %v; want a refusal", made, err)
+	}
+}
+
+func testHarmless(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	s.plan.Args = append(s.plan.Args, "--plugin-load-add=semisync_source.so;semisync_replica.so")
+	cnf := "[mysqld]\nread_only=OFF\nsuper_read_only=0\nrelay_log_recovery=ON\nskip_replica_start=OFF\n" +
+		"loose_rpl_semi_sync_source_enabled=ON\nloose-rpl_semi_sync_replica_enabled=1\nlog_error_verbosity=1\nsocket=/nonexistent\n"
+	if err := os.WriteFile(filepath.Join(filepath.Dir(s.plan.DataDir), "my.cnf"), []byte(cnf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g, db := s.start()
+	const q = "SELECT CONCAT_WS(' ', @@read_only, @@super_read_only, @@relay_log_recovery, @@skip_replica_start, " +
+		"@@rpl_semi_sync_source_enabled, @@rpl_semi_sync_replica_enabled, @@log_error_verbosity)"
+	if got := s.query(db, q); got != "1 1 0 1 0 0 3" {
+		t.Errorf("%s\nis %s", q, got)
+	}
+	run := s.run()
+	if run.GuardPID != g.cmd.Process.Pid || run.PID == run.GuardPID {
+		t.Errorf("run file %+v, guard %d", run, g.cmd.Process.Pid)
+	}
+	if pgid, err := unix.Getpgid(run.PID); err != nil || pgid != run.PID {
+		t.Errorf("process group %d, %v; want one of its own", pgid, err)
+	}
+}
+
+func testQuietStop(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	g, db := s.start()
+	openForWrites(s, "OFF")
+	_ = db.Close()
+	if code := g.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit status %d:\n%s", code, s.readLog())
+	}
+	if log := s.readLog(); !strings.Contains(log, "Shutdown complete") {
+		t.Errorf("no polite end in the log:\n%s", log)
+	}
+	if s.run().PID == 0 {
+		t.Error("the run file is gone")
+	}
+}
+
+// openForWrites makes a primary of the server, with a client's account, and
+// returns what semi-sync says of itself.
+func openForWrites(s *server, semiSync string) {
+	s.t.Helper()
+	db := s.pool(controlUser, "")
+	s.exec(db,
+		"SET GLOBAL super_read_only = OFF", "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'",
+		"CREATE DATABASE mysqlha", "CREATE TABLE mysqlha.t (a INT PRIMARY KEY)",
+		"CREATE USER client@localhost IDENTIFIED BY 'client'", "GRANT SELECT, INSERT ON mysqlha.* TO client@localhost",
+		"SET GLOBAL rpl_semi_sync_source_timeout = 4294967295", "SET GLOBAL rpl_semi_sync_source_wait_no_replica = ON",
+		"SET GLOBAL rpl_semi_sync_source_enabled = "+semiSync, "SET GLOBAL read_only = OFF")
+	_ = db.Close()
+}
+
+// insertHanging begins an insert that waits for an acknowledgement.
+func insertHanging(s *server, user, password string) <-chan error {
+	s.t.Helper()
+	db := s.pool(user, password)
+	result := make(chan error, 1)
+	go func() {
+		_, err := db.ExecContext(context.WithoutCancel(s.t.Context()), "INSERT INTO mysqlha.t VALUES (1)")
+		result <- err
+	}()
+	control := s.pool(controlUser, "")
+	s.await("a session waits", func() bool {
+		return s.query(control, "SELECT VARIABLE_VALUE FROM performance_schema.global_status WHERE VARIABLE_NAME = 'Rpl_semi_sync_source_wait_sessions'") == "1"
+	})
+	_ = control.Close()
+	return result
+}
+
+func checkKilled(s *server, code int, result <-chan error) {
+	s.t.Helper()
+	if want := signalBase + int(syscall.SIGKILL); code != want {
+		s.t.Errorf("exit status %d, want %d", code, want)
+	}
+	if err := <-result; err == nil {
+		s.t.Error("the waiting commit was answered OK")
+	}
+	log := s.readLog()
+	if strings.Contains(log, "Received SHUTDOWN") || !strings.Contains(log, "mysqld is killed") {
+		s.t.Errorf("mysqld was asked to stop:\n%s", log)
+	}
+}
+
+func testWaitingStop(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	g, db := s.start()
+	_ = db.Close()
+	openForWrites(s, "ON")
+	result := insertHanging(s, "client", "client")
+	checkKilled(s, g.stop(syscall.SIGTERM), result)
+}
+
+func testOwnCommitStop(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	g, db := s.start()
+	_ = db.Close()
+	openForWrites(s, "ON")
+	result := insertHanging(s, controlUser, "")
+	checkKilled(s, g.stop(syscall.SIGINT), result)
+}
+
+// testBusyStop lets the acknowledgement, here the end of the wait by its
+// time-out, come while the stop drains.
+func testBusyStop(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	g, db := s.start()
+	openForWrites(s, "ON")
+	s.exec(db, "SET GLOBAL rpl_semi_sync_source_timeout = 700")
+	_ = db.Close()
+	result := insertHanging(s, "client", "client")
+	if code := g.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit status %d:\n%s", code, s.readLog())
+	}
+	<-result
+}
+
+func testSilentStop(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	g, db := s.start()
+	_ = db.Close()
+	if err := unix.Kill(s.run().PID, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if code, want := g.stop(syscall.SIGTERM), signalBase+int(syscall.SIGKILL); code != want {
+		t.Errorf("exit status %d, want %d", code, want)
+	}
+}
+
+func testGuardDies(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	g, db := s.start()
+	_ = db.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	states, ended := make(chan process.State, 100), make(chan struct{})
+	go func() {
+		defer close(ended)
+		process.Watch(ctx, s.plan.RunFile, 0, func(st process.State) { states <- st })
+	}()
+	defer func() { cancel(); <-ended }()
+	next := func(want decide.Process) process.State {
+		t.Helper()
+		var st process.State
+		s.await("mysqld is "+string(want), func() bool {
+			select {
+			case st = <-states:
+			default:
+			}
+			return st.Process == want
+		})
+		return st
+	}
+	first := next(decide.ProcessRunning)
+	if err := g.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if gone := next(decide.ProcessGone); gone.StartID != first.StartID {
+		t.Errorf("%+v is gone, want %+v", gone, first)
+	}
+	_, db = s.start()
+	_ = db.Close()
+	if second := next(decide.ProcessRunning); second.StartID == first.StartID || second.StartID != s.run().StartID {
+		t.Errorf("after the restart %+v, before %+v", second, first)
+	}
+}
+
+func testPersisted(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	g, db := s.start()
+	s.exec(db, "SET PERSIST read_only = OFF", "SET PERSIST max_connections = 77")
+	_ = db.Close()
+	g.stop(syscall.SIGTERM)
+	if err := os.Remove(s.plan.RunFile); err != nil {
+		t.Fatal(err)
+	}
+	g = s.startGuard()
+	s.await("the guard ends", g.ended)
+	if log := s.readLog(); g.code != 99 || !strings.Contains(log, persistedFile+":1: read_only=OFF") {
+		t.Errorf("exit status %d, log\n%s", g.code, log)
+	}
+	if _, err := os.Stat(s.plan.RunFile); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something was started: %v", err)
+	}
+}
+
+func testRepair(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	const other = "TheDonorsPasswordWasNotThis-1234"
+	if err := os.WriteFile(s.plan.Password, []byte(other), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.plan.RepairControl = true
+	_, db := s.start()
+	if got := s.query(db, "SELECT CONCAT(@@super_read_only, @@GLOBAL.gtid_executed)"); got != "1" {
+		t.Errorf("super_read_only and gtid_executed: %s", got)
+	}
+	var fault *mysql.MySQLError
+	if err := s.pool(controlUser, "wrong").PingContext(t.Context()); !errors.As(err, &fault) {
+		t.Errorf("a wrong password: %v", err)
+	}
+}

@@ -1,0 +1,169 @@
+package replication
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+)
+
+// closeDeadline bounds the closing of a server after a step that failed or was
+// cancelled.
+const closeDeadline = 5 * time.Second
+
+// schema is what the first primary gets besides the accounts. The row with id 1
+// carries the term and what its primary had executed to every replica.
+var schema = []string{
+	"CREATE DATABASE IF NOT EXISTS mysqlha",
+	`CREATE TABLE IF NOT EXISTS mysqlha.heartbeat (
+		id TINYINT UNSIGNED NOT NULL PRIMARY KEY,
+		term BIGINT UNSIGNED NOT NULL,
+		server VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+		executed_set LONGTEXT CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+		counter BIGINT UNSIGNED NOT NULL,
+		at DATETIME(6) NOT NULL
+	) ENGINE = InnoDB COMMENT = 'Written by the daemon of the primary'`,
+}
+
+// probeTables are what a probe account may read besides variables.
+var probeTables = []string{
+	"replication_connection_configuration",
+	"replication_connection_status",
+	"replication_applier_status",
+	"replication_applier_status_by_coordinator",
+	"replication_applier_status_by_worker",
+}
+
+// Initialise makes the heartbeat table and all servers' accounts on the first
+// primary and lets them into the binary log. The server must be closed
+// (ErrOpen) and semi-sync off (ErrNotPrepared): a hung CREATE USER blocks every
+// login. It stays closed: super_read_only is on again afterwards, also where a
+// statement failed. Doing it again makes what is missing and corrects what
+// differs.
+func (l *Local) Initialise(ctx context.Context, accounts []decide.Account) (err error) {
+	const doing = "initialise"
+	for _, a := range accounts {
+		if err := checkAccount(a); err != nil {
+			return l.wrap(doing, err)
+		}
+	}
+	if err := l.readyToInitialise(ctx); err != nil {
+		return l.wrap(doing, err)
+	}
+	if err := l.exec(ctx, doing, "SET GLOBAL super_read_only = OFF"); err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeDeadline)
+		defer cancel()
+		err = errors.Join(err, l.SetSuperReadOnly(ctx))
+	}()
+	for _, statement := range schema {
+		if err := l.exec(ctx, "make the heartbeat table", statement); err != nil {
+			return err
+		}
+	}
+	for _, a := range accounts {
+		if err := l.makeAccounts(ctx, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkAccount(a decide.Account) error {
+	if err := checkServerName(a.Server); err != nil {
+		return err
+	}
+	for _, hash := range []string{a.ReplicationHash, a.ProbeHash} {
+		if !validHash(hash) {
+			return fmt.Errorf("a hash of the accounts of %s is not a caching_sha2_password hash", a.Server)
+		}
+	}
+	return nil
+}
+
+func (l *Local) readyToInitialise(ctx context.Context) error {
+	if err := l.closed(ctx); err != nil {
+		return err
+	}
+	var waits int
+	err := l.row(ctx, "read the semi-sync state", `SELECT COUNT(*) FROM performance_schema.global_variables
+		WHERE VARIABLE_NAME = 'rpl_semi_sync_source_enabled' AND VARIABLE_VALUE = 'ON'`, nil, &waits)
+	if err != nil {
+		return err
+	}
+	if waits > 0 {
+		return fmt.Errorf("%w: rpl_semi_sync_source_enabled is on", ErrNotPrepared)
+	}
+	return nil
+}
+
+func (l *Local) makeAccounts(ctx context.Context, a decide.Account) error {
+	replica, probe := ReplicationUser(a.Server), ProbeUser(a.Server)
+	if err := l.makeUser(ctx, replica, a.ReplicationHash); err != nil {
+		return err
+	}
+	if err := l.grant(ctx, replica, "REPLICATION SLAVE ON *.*"); err != nil {
+		return err
+	}
+	if err := l.makeUser(ctx, probe, a.ProbeHash); err != nil {
+		return err
+	}
+	rights := []string{"REPLICATION CLIENT ON *.*"}
+	for _, table := range probeTables {
+		rights = append(rights, "SELECT ON performance_schema."+table)
+	}
+	return l.grant(ctx, probe, rights...)
+}
+
+// makeUser makes an account, or gives an existing one the hash.
+func (l *Local) makeUser(ctx context.Context, user, hash string) error {
+	doing := "make the account " + user
+	var have string
+	err := l.row(ctx, doing, "SELECT CAST(authentication_string AS CHAR) FROM mysql.user WHERE User = ? AND Host = '%'", []any{user}, &have)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return l.exec(ctx, doing, "CREATE USER IF NOT EXISTS ?@'%' IDENTIFIED WITH caching_sha2_password AS ? REQUIRE SSL PASSWORD EXPIRE NEVER", user, hash)
+	case err != nil || have == hash:
+		return err
+	}
+	return l.exec(ctx, doing, "ALTER USER ?@'%' IDENTIFIED WITH caching_sha2_password AS ? REQUIRE SSL PASSWORD EXPIRE NEVER", user, hash)
+}
+
+func (l *Local) grant(ctx context.Context, user string, rights ...string) error {
+	for _, right := range rights {
+		if err := l.exec(ctx, "grant rights to "+user, "GRANT "+right+" TO ?@'%'", user); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// systemSchemas are there on an empty server.
+var systemSchemas = []string{"mysql", "sys", "information_schema", "performance_schema"}
+
+// IsEmpty reports whether the server holds no data: nothing was ever executed
+// and there is no schema but the system's own.
+func (l *Local) IsEmpty(ctx context.Context) (bool, error) {
+	const doing = "look whether the server is empty"
+	var executed string
+	if err := l.row(ctx, doing, "SELECT @@global.gtid_executed", nil, &executed); err != nil {
+		return false, err
+	}
+	schemas, err := queryAll(ctx, l.db, func(rows *sql.Rows) (s string, err error) {
+		return s, rows.Scan(&s)
+	}, "SHOW DATABASES")
+	if err != nil {
+		return false, l.wrap(doing, err)
+	}
+	foreign := slices.ContainsFunc(schemas, func(s string) bool {
+		return !slices.Contains(systemSchemas, strings.ToLower(s))
+	})
+	return executed == "" && !foreign, nil
+}

@@ -1,0 +1,184 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// ackTimeout is how long a commit waits for acknowledgements before the server
+// gives up and lets it go: a hundred years. Larger numbers wait as well, but
+// near the end of the range the server's sum of now and the timeout runs into
+// the limits of the kernel's clock (292 years); this one stays clear of them.
+const ackTimeout = 100 * 365 * 24 * time.Hour
+
+// BecomeSource prepares a caught-up server to be primary: commits wait for k
+// acknowledgements for ever, and super_read_only is off, while read_only stays
+// on. It fails with ErrReceiving unless the receiver is stopped, with
+// ErrUnapplied while anything received is not executed (the applier would wait
+// for acknowledgements too), and with ErrOpen where read_only is off already.
+func (l *Local) BecomeSource(ctx context.Context, k int) error {
+	const doing = "become a source"
+	if k < 1 {
+		return l.wrap(doing, fmt.Errorf("%d required acknowledgements: at least one is needed", k))
+	}
+	if err := l.readyToBecomeSource(ctx); err != nil {
+		return l.wrap(doing, err)
+	}
+	// Before super_read_only goes off: from then on nothing commits unseen.
+	err := l.exec(ctx, doing, `SET GLOBAL rpl_semi_sync_source_wait_point = 'AFTER_SYNC',
+		GLOBAL rpl_semi_sync_source_wait_no_replica = ON,
+		GLOBAL rpl_semi_sync_source_wait_for_replica_count = ?,
+		GLOBAL rpl_semi_sync_source_timeout = ?,
+		GLOBAL rpl_semi_sync_source_enabled = ON`, k, ackTimeout.Milliseconds())
+	if err != nil {
+		return err
+	}
+	if err := l.exec(ctx, doing, "SET GLOBAL super_read_only = OFF"); err != nil {
+		return err
+	}
+	return l.readBack(ctx, doing, `SELECT @@global.rpl_semi_sync_source_wait_point = 'AFTER_SYNC'
+		AND @@global.rpl_semi_sync_source_wait_no_replica AND @@global.rpl_semi_sync_source_wait_for_replica_count = ?
+		AND @@global.rpl_semi_sync_source_timeout = ? AND @@global.rpl_semi_sync_source_enabled
+		AND @@global.read_only AND NOT @@global.super_read_only
+		AND (SELECT VARIABLE_VALUE = 'ON' FROM performance_schema.global_status
+			WHERE VARIABLE_NAME = 'Rpl_semi_sync_source_status')`, k, ackTimeout.Milliseconds())
+}
+
+func (l *Local) readyToBecomeSource(ctx context.Context) error {
+	receiving, err := l.receiving(ctx)
+	if err != nil {
+		return err
+	}
+	if receiving {
+		return ErrReceiving
+	}
+	rest, err := l.unapplied(ctx)
+	if err != nil {
+		return err
+	}
+	if !rest.IsEmpty() {
+		return fmt.Errorf("%w: %s", ErrUnapplied, rest)
+	}
+	return l.closed(ctx)
+}
+
+// closed fails with ErrOpen unless read_only is on.
+func (l *Local) closed(ctx context.Context) error {
+	var readOnly bool
+	if err := l.row(ctx, "read read_only", "SELECT @@global.read_only", nil, &readOnly); err != nil {
+		return err
+	}
+	if !readOnly {
+		return ErrOpen
+	}
+	return nil
+}
+
+// readBack fails with ErrNotAsAsked unless the query yields true.
+func (l *Local) readBack(ctx context.Context, doing, query string, args ...any) error {
+	var ok bool
+	if err := l.row(ctx, doing, query, args, &ok); err != nil {
+		return err
+	}
+	if !ok {
+		return l.wrap(doing, ErrNotAsAsked)
+	}
+	return nil
+}
+
+// SetRequiredAcks sets how many replicas must acknowledge a commit.
+func (l *Local) SetRequiredAcks(ctx context.Context, k int) error {
+	const doing = "set the required acknowledgements"
+	if k < 1 {
+		return l.wrap(doing, fmt.Errorf("%d: at least one is needed", k))
+	}
+	if err := l.exec(ctx, doing, "SET GLOBAL rpl_semi_sync_source_wait_for_replica_count = ?", k); err != nil {
+		return err
+	}
+	return l.readBack(ctx, doing, "SELECT @@global.rpl_semi_sync_source_wait_for_replica_count = ?", k)
+}
+
+// Open lets clients write: read_only and offline_mode go off. Call it only
+// after OwnCommit was acknowledged in this term. It fails with ErrNotPrepared
+// while super_read_only is on, which read_only would take along.
+func (l *Local) Open(ctx context.Context) error {
+	const doing = "open for writes"
+	if err := l.notSuperReadOnly(ctx); err != nil {
+		return l.wrap(doing, err)
+	}
+	if err := l.exec(ctx, doing, "SET GLOBAL read_only = OFF, GLOBAL offline_mode = OFF"); err != nil {
+		return err
+	}
+	return l.readBack(ctx, doing, "SELECT NOT @@global.read_only AND NOT @@global.super_read_only AND NOT @@global.offline_mode")
+}
+
+func (l *Local) notSuperReadOnly(ctx context.Context) error {
+	var on bool
+	if err := l.row(ctx, "read super_read_only", "SELECT @@global.super_read_only", nil, &on); err != nil {
+		return err
+	}
+	if on {
+		return fmt.Errorf("%w: super_read_only is on", ErrNotPrepared)
+	}
+	return nil
+}
+
+// SetReadOnly sets read_only. Switching it on waits for commits that wait for
+// acknowledgements; switching it off fails with ErrNotPrepared while
+// super_read_only is on, which it would take along.
+func (l *Local) SetReadOnly(ctx context.Context, on bool) error {
+	const doing = "set read_only"
+	if !on {
+		if err := l.notSuperReadOnly(ctx); err != nil {
+			return l.wrap(doing, err)
+		}
+	}
+	if err := l.exec(ctx, doing, "SET GLOBAL read_only = ?", on); err != nil {
+		return err
+	}
+	return l.readBack(ctx, doing, "SELECT @@global.read_only = ?", on)
+}
+
+// SetSuperReadOnly switches super_read_only on, and read_only with it. It waits
+// for commits that wait for acknowledgements, for row locks and for LOCK
+// TABLES: give it a deadline.
+func (l *Local) SetSuperReadOnly(ctx context.Context) error {
+	const doing = "set super_read_only"
+	if err := l.exec(ctx, doing, "SET GLOBAL super_read_only = ON"); err != nil {
+		return err
+	}
+	return l.readBack(ctx, doing, "SELECT @@global.super_read_only AND @@global.read_only")
+}
+
+// SetOffline sets offline_mode, which refuses and ends all client sessions but
+// those of accounts with CONNECTION_ADMIN. It does not wait for commits; a
+// hung CREATE USER or GRANT blocks it, so give it a deadline.
+func (l *Local) SetOffline(ctx context.Context, on bool) error {
+	const doing = "set offline_mode"
+	if err := l.exec(ctx, doing, "SET GLOBAL offline_mode = ?", on); err != nil {
+		return err
+	}
+	return l.readBack(ctx, doing, "SELECT @@global.offline_mode = ?", on)
+}
+
+// Heartbeat is what OwnCommit writes besides the server's own facts.
+type Heartbeat struct {
+	// Term is the term of the record, Server the primary's name.
+	Term   uint64
+	Server string
+}
+
+// OwnCommit writes the heartbeat row and returns once that commit has been
+// acknowledged. Begun is a moment before the statement was sent: the
+// acknowledgement proves that no later term was open then. Have one under way
+// at a time: one that waits for acknowledgements holds the row, even after its
+// context has ended.
+func (l *Local) OwnCommit(ctx context.Context, h Heartbeat) (begun time.Time, err error) {
+	begun = time.Now()
+	err = l.exec(ctx, "commit the heartbeat", `INSERT INTO mysqlha.heartbeat (id, term, server, executed_set, counter, at)
+		VALUES (1, ?, ?, @@global.gtid_executed, 1, NOW(6)) AS new
+		ON DUPLICATE KEY UPDATE term = new.term, server = new.server, executed_set = new.executed_set,
+		counter = heartbeat.counter + 1, at = new.at`, h.Term, h.Server)
+	return begun, err
+}

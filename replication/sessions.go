@@ -1,0 +1,113 @@
+package replication
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"strings"
+)
+
+// DumpSession is one replica's session at its source.
+type DumpSession struct {
+	// Server is whose account it uses, empty for an account of somebody else.
+	Server string
+	// User is the account, ID what KillSession takes.
+	User string
+	ID   int64
+	// SemiSync says that the replica can acknowledge.
+	SemiSync bool
+}
+
+// SemiSyncSessions returns all sessions that read the binary log, with whether
+// they can acknowledge.
+func (l *Local) SemiSyncSessions(ctx context.Context) ([]DumpSession, error) {
+	sessions, err := queryAll(ctx, l.db, func(rows *sql.Rows) (s DumpSession, err error) {
+		err = rows.Scan(&s.User, &s.ID, &s.SemiSync)
+		if server, ours := strings.CutPrefix(s.User, replicationPrefix); ours {
+			s.Server = server
+		}
+		return s, err
+	}, `SELECT COALESCE(t.PROCESSLIST_USER, ''), t.PROCESSLIST_ID,
+		EXISTS (SELECT 1 FROM performance_schema.user_variables_by_thread AS v WHERE v.THREAD_ID = t.THREAD_ID
+			AND v.VARIABLE_NAME IN ('rpl_semi_sync_replica', 'rpl_semi_sync_slave') AND v.VARIABLE_VALUE <> '0')
+		FROM performance_schema.threads AS t
+		WHERE t.PROCESSLIST_COMMAND IN ('Binlog Dump GTID', 'Binlog Dump')`)
+	if err != nil {
+		return nil, l.wrap("read the replicas' sessions", err)
+	}
+	return sessions, nil
+}
+
+// KillSession ends a session by its processlist id; one that is gone is no
+// error. A session whose commit waits for an acknowledgement loses its client
+// and goes on waiting.
+func (l *Local) KillSession(ctx context.Context, id int64) error {
+	err := l.exec(ctx, "end a session", "KILL CONNECTION ?", id)
+	if serverErrno(err) == errNoSuchThread {
+		return nil
+	}
+	return err
+}
+
+// KillClients ends the sessions of all accounts but the control account and
+// the project's replication and probe accounts, and returns how many. Sessions
+// whose commit waits for an acknowledgement are still there afterwards, without
+// a client.
+func (l *Local) KillClients(ctx context.Context) (int, error) {
+	ids, err := queryAll(ctx, l.db, scanID, `SELECT PROCESSLIST_ID FROM performance_schema.threads
+		WHERE CONNECTION_TYPE IS NOT NULL AND PROCESSLIST_USER IS NOT NULL AND PROCESSLIST_USER <> ?
+		AND LEFT(PROCESSLIST_USER, ?) NOT IN (?, ?)`, l.user, len(replicationPrefix), replicationPrefix, probePrefix)
+	if err != nil {
+		return 0, l.wrap("read the clients' sessions", err)
+	}
+	for i, id := range ids {
+		if err := l.KillSession(ctx, id); err != nil {
+			return i, err
+		}
+	}
+	return len(ids), nil
+}
+
+// WaitSessions returns how many sessions wait for an acknowledgement.
+func (l *Local) WaitSessions(ctx context.Context) (int, error) {
+	var n int
+	err := l.row(ctx, "read the waiting sessions", `SELECT COALESCE(MAX(VARIABLE_VALUE), 0) FROM performance_schema.global_status
+		WHERE VARIABLE_NAME = 'Rpl_semi_sync_source_wait_sessions'`, nil, &n)
+	return n, err
+}
+
+func scanID(rows *sql.Rows) (id int64, err error) { return id, rows.Scan(&id) }
+
+// queryAll reads all rows of a query.
+func queryAll[T any](ctx context.Context, db *sql.DB, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, rows.Err()
+}
+
+// discard closes a connection instead of giving it back to the pool.
+func discard(conn *sql.Conn) error {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // This is how database/sql is told.
+	if err := conn.Close(); err != nil && err != sql.ErrConnDone {
+		return err
+	}
+	return nil
+}
+
+func firstError(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
