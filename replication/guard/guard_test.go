@@ -160,8 +160,8 @@ func testQuietStop(t *testing.T, tmpl *template) {
 	}
 }
 
-// openForWrites makes a primary of the server, with a client's account, and
-// returns what semi-sync says of itself.
+// openForWrites makes a primary of the server, with a client's account, whose
+// commits wait for ever if semiSync is ON.
 func openForWrites(s *server, semiSync string) {
 	s.t.Helper()
 	db := s.pool(controlUser, "")
@@ -235,7 +235,10 @@ func testBusyStop(t *testing.T, tmpl *template) {
 	if code := g.stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit status %d:\n%s", code, s.readLog())
 	}
-	<-result
+	// offline_mode first would have cut it off, and the replicas too.
+	if err := <-result; err != nil {
+		t.Errorf("a commit that was acknowledged in time: %v", err)
+	}
 }
 
 func testSilentStop(t *testing.T, tmpl *template) {
