@@ -187,6 +187,9 @@ func (w *worker) follow(ctx context.Context) error {
 			return err
 		}
 	}
+	if !w.spec.Acks {
+		w.confirmAcksOff(ctx)
+	}
 	if err := w.local().StartApplier(ctx); err != nil {
 		return err
 	}
@@ -194,6 +197,13 @@ func (w *worker) follow(ctx context.Context) error {
 		return err
 	}
 	return w.step("receive", func() error { return w.awaitReceiving(ctx) })
+}
+
+// confirmAcksOff reports, for this spec and no other, that the switch is off
+// and that no receiver runs that was started with it on. Only then may the
+// source let an unlisted server attach (S3).
+func (w *worker) confirmAcksOff(ctx context.Context) {
+	w.m.send(ctx, func(s *state) { w.job.acksOff = true })
 }
 
 // repoint points a stopped receiver at the source, after making sure that this

@@ -27,7 +27,6 @@ type state struct {
 	checking bool
 	findings []decide.Finding
 	empty    bool
-	acksOff  bool
 
 	spec   decide.SpecAt
 	record *decide.Record
@@ -95,7 +94,7 @@ func (s *state) takeSpec() {
 // processChanged takes the watcher's word for the mysqld process.
 func (s *state) processChanged(p process.State) {
 	if p.StartID != s.proc.StartID || p.Process != decide.ProcessRunning {
-		s.answers, s.acksOff = false, false
+		s.answers = false
 		s.closed()
 		s.cancelJob()
 		s.job = nil
@@ -128,7 +127,6 @@ func (s *state) polled(snap replication.Snapshot, err error, at time.Time) {
 		return
 	}
 	s.snap, s.snapAt, s.answers = snap, at, true
-	s.acksOff = !snap.SemiSync.ReplicaEnabled && !snap.SemiSync.ReplicaStatus
 	if s.checked != s.proc.StartID {
 		s.check()
 	}
@@ -208,9 +206,9 @@ func (s *state) conforms() bool {
 // report publishes the status if it changed, and the running figures always.
 func (s *state) report() {
 	st := decide.Status{
-		Process: s.proc.Process, StartID: s.proc.StartID, OpenTerm: s.openTerm, AcksOff: s.acksOff,
+		Process: s.proc.Process, StartID: s.proc.StartID, OpenTerm: s.openTerm,
 		Fenced: s.fenced, Findings: s.findings, TermSeen: s.m.terms.seen.Term,
-		Empty: s.empty && s.checked == s.proc.StartID && s.proc.Process == decide.ProcessRunning,
+		Empty: s.empty && s.checked == s.proc.StartID && s.proc.Process == decide.ProcessRunning && s.m.terms.seen.Term == 0,
 	}
 	if s.checked != s.proc.StartID && st.Process == decide.ProcessRunning {
 		st.StartID = "" // Not known well enough to be anybody's evidence.
@@ -218,6 +216,7 @@ func (s *state) report() {
 	if j := s.job; j != nil {
 		st.SpecRevision, st.State = j.spec.Revision, j.state
 		st.Problem, st.Detail, st.Held, st.Steps = j.problem, j.detail, j.held, j.steps
+		st.AcksOff = j.acksOff
 		st.Held.StartID = j.run
 	}
 	if !reflect.DeepEqual(st, s.last) {

@@ -30,6 +30,7 @@ type job struct {
 	detail  string
 	held    decide.Held
 	steps   map[string]float64
+	acksOff bool
 }
 
 // refusal is an error that ends a spec: carrying it out would break a rule.
@@ -95,6 +96,9 @@ func (s *state) start() error {
 	s.wg.Go(func() {
 		defer close(j.done)
 		err := w.run(ctx)
+		if err != nil && ctx.Err() != nil {
+			return // Cancelled for a newer spec or another run: no outcome.
+		}
 		s.m.send(s.ctx, func(s *state) { s.worked(w, err) })
 	})
 	return nil

@@ -45,7 +45,8 @@ func (d *decider) primaryHealth() health {
 	switch {
 	case receiving:
 		h := d.uncertain(p, fmt.Sprintf("%s does not answer this leader for %s, but %s", p, round(since), witness))
-		h.yield = since > d.settings.Detection
+		// A frozen primary is silent to its replicas a little later than to us.
+		h.yield = since > 2*d.settings.Detection
 		return h
 	case refused && !d.commitsFlow(seen):
 		return health{dead: true, reason: ReasonRefused,

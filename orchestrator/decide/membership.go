@@ -159,7 +159,7 @@ func (d *decider) standing(r Record) map[string]Spec {
 			specs[name] = Spec{Goal: GoalFollow, Term: r.Term, Source: r.Primary, Acks: true}
 		default:
 			specs[name] = d.outside(r, name)
-			if specs[name].Goal == GoalFollow && d.Statuses[name].AcksOff {
+			if d.confirmedAsync(name, specs[name]) {
 				attach = append(attach, name)
 			}
 		}
@@ -167,6 +167,14 @@ func (d *decider) standing(r Record) map[string]Spec {
 	specs[r.Primary] = Spec{Goal: GoalPrimary, Term: r.Term, Attach: sorted(attach),
 		InSync: sorted(r.InSync), RequiredAcks: r.RequiredAcks}
 	return specs
+}
+
+// confirmedAsync tells whether a server outside the in-sync set has confirmed,
+// under the very spec that stands, that it does not acknowledge. An older
+// confirmation proves nothing: it may have been in the set since (S3).
+func (d *decider) confirmedAsync(name string, wanted Spec) bool {
+	at, st := d.Specs[name], d.Statuses[name]
+	return wanted.Goal == GoalFollow && at.Spec.Equal(wanted) && st.SpecRevision == at.Revision && st.AcksOff
 }
 
 // outside returns the spec of a server outside the in-sync set: it follows

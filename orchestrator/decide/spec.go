@@ -136,8 +136,9 @@ type Status struct {
 	StartID string `json:"start_id,omitempty"`
 	// OpenTerm is the term in which the server takes writes, 0 while closed.
 	OpenTerm uint64 `json:"open_term,omitempty"`
-	// AcksOff says that the server is confirmed not to acknowledge: its switch
-	// is off and its receiver, if it runs, was started without (S3).
+	// AcksOff says that, under the spec of SpecRevision, the server was
+	// confirmed not to acknowledge: its switch is off, and no receiver runs that
+	// was started with it on (S3).
 	AcksOff bool `json:"acks_off,omitempty"`
 	// Fenced says that the server closed itself (S9).
 	Fenced bool `json:"fenced,omitempty"`
