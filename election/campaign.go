@@ -18,6 +18,10 @@ var (
 	ErrYielded = errors.New("leadership given away")
 )
 
+// keyCheckInterval is how often a candidate's watch is compared with a read. A leader reads its key with each renewal, and
+// a hung watch delays a candidate by no more than this, so it can be longer than a mirror's: each check costs CPU everywhere.
+const keyCheckInterval = 2 * time.Second
+
 // CampaignOptions say how to become and stay leader.
 type CampaignOptions struct {
 	Key   string        // the key whose holder leads, usually Keys.Leader
@@ -77,9 +81,8 @@ func Campaign(ctx context.Context, client *clientv3.Client, o CampaignOptions, l
 	states := make(chan keyState, 1)
 	done := make(chan error, 1)
 	go func() {
-		done <- Mirror(mctx, client, MirrorOptions{Prefix: o.Key, Exact: true, Logger: o.Logger}, func(u Update) {
-			publish(states, u)
-		})
+		key := MirrorOptions{Prefix: o.Key, Exact: true, CheckInterval: keyCheckInterval, Logger: o.Logger}
+		done <- Mirror(mctx, client, key, func(u Update) { publish(states, u) })
 	}()
 	c.run(ctx, states)
 	stop()

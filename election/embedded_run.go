@@ -39,8 +39,8 @@ func (e *Embedded) Ready() <-chan struct{} { return e.etcd.Server.ReadyNotify() 
 // Close. The member must still be closed.
 func (e *Embedded) Err() <-chan error { return e.errs }
 
-// Close stops the member, handing raft leadership to another if it had it, and waits for its end, for at most 10 s. It
-// can be called more than once.
+// Close stops the member, handing raft leadership to another if it had it, and waits for its end: about 1 s, 6 s if all
+// members are stopped at once and nobody takes over, never more than 10 s. It can be called more than once.
 func (e *Embedded) Close() {
 	e.once.Do(func() {
 		close(e.stop)

@@ -107,6 +107,9 @@ func TestEachReportIsShown(t *testing.T) {
 			t.Errorf("there is no line %s", line)
 		}
 	}
+	if strings.Contains(text, "replica absent") {
+		t.Error("a removal counts as a failover")
+	}
 }
 
 func TestWhatIsOverGoesToZero(t *testing.T) {

@@ -14,7 +14,9 @@ import (
 
 const (
 	// DefaultInterval is how often a living process is looked at: often enough
-	// that the look costs a failover nothing beside the teardown itself.
+	// that the look costs a failover nothing beside the teardown itself. The
+	// look takes 4 µs; waking the Go runtime up for it takes far more: both
+	// together took 1.3 to 1.9 % of a core on a busy virtual machine of two.
 	DefaultInterval = 10 * time.Millisecond
 	// reread is how often the run file is looked at while there is no process.
 	reread = 50 * time.Millisecond

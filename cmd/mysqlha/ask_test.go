@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/mysqlha/mysqlha/api"
+	"github.com/mysqlha/mysqlha/certs"
+	"github.com/mysqlha/mysqlha/config"
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+)
+
+// daemon answers with one cluster.
+type daemon struct{ cluster api.Cluster }
+
+func (d daemon) Cluster(context.Context) (api.Cluster, error) { return d.cluster, nil }
+
+func (d daemon) Why(context.Context) (api.Why, error) {
+	return api.Why{Decision: d.cluster.Decision, Leader: d.cluster.Leader, At: time.Now()}, nil
+}
+
+func (d daemon) History(context.Context, int) ([]decide.History, error) {
+	return []decide.History{*d.cluster.LastFailover}, nil
+}
+
+func (d daemon) Ready(context.Context) error { return nil }
+
+// daemonFor serves a cluster over TLS and returns a context file that leads to
+// it.
+func daemonFor(t *testing.T, c api.Cluster) string {
+	t.Helper()
+	c.Derive()
+	dir := t.TempDir()
+	ca, err := certs.NewAuthority("test", time.Hour)
+	if err == nil {
+		err = ca.WriteTo(dir)
+	}
+	if err == nil {
+		err = ca.IssueTo(dir, "host", certs.Request{Name: "host", Hosts: []string{"127.0.0.1"}, Server: true, Client: true, ValidFor: time.Hour})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := certs.Files{CA: filepath.Join(dir, "ca.crt"), Cert: filepath.Join(dir, "host.crt"), Key: filepath.Join(dir, "host.key")}
+	server, err := api.NewServer(api.Options{Listen: "127.0.0.1:0", TLS: certs.OptionalClientServerConfig(files), Backend: daemon{c}, Logger: slog.New(slog.DiscardHandler)})
+	if err == nil {
+		err = server.Listen()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	file := filepath.Join(dir, "context.yaml")
+	settings := config.Context{Cluster: "shop", Endpoints: []config.ContextEndpoint{{Address: server.Addr().String()}}, TLS: config.TLS{CA: files.CA}}
+	if err := os.WriteFile(file, settings.YAML(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestCommandsAskADaemon(t *testing.T) {
+	good := daemonFor(t, healthy())
+	down := daemonFor(t, failingOver())
+	other := healthy()
+	other.Name = "warehouse"
+	foreign := daemonFor(t, other)
+	for _, c := range []struct {
+		name   string
+		args   []string
+		code   int
+		stdout string
+		stderr string
+	}{
+		{"status of a healthy cluster is 0", []string{"status", "--context", good}, 0, "the primary db1 takes writes", ""},
+		{"status of one without an open primary is 1", []string{"status", "--context", down}, 1, "NOBODY IS KNOWN TO TAKE WRITES", ""},
+		{"so it is as JSON", []string{"status", "--context", down, "-o", "json"}, 1, `"name": "shop"`, ""},
+		{"an answer of another cluster is refused", []string{"status", "--context", foreign}, 1, "", `belongs to the cluster "warehouse", not to "shop"`},
+		{"flags may stand before the command", []string{"--context", good, "--output", "json", "status"}, 0, `"leader": "db2"`, ""},
+		{"the nearest flag counts", []string{"--context", down, "--output", "json", "status", "--context", good, "--output", "table"}, 0, "SERVER", ""},
+		{"YAML has the same keys", []string{"status", "--context", good, "--output", "yaml"}, 0, "leader: db2\n", ""},
+		{"why says it in words", []string{"why", "--context", good}, 0, "Healthy: db1 is open in term 7.\n", ""},
+		{"why says that it waits", []string{"why", "--context", down}, 0, "It acts as soon as what it waits for is there", ""},
+		{"history lists what has ended", []string{"history", "--context", good, "--limit", "1"}, 0, "db3 -> db1", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			code := run(t.Context(), append([]string{"mysqlha"}, c.args...), &stdout, &stderr)
+			if code != c.code || !strings.Contains(stdout.String(), c.stdout) || !strings.Contains(stderr.String(), c.stderr) {
+				t.Errorf("got %d\n%s\n%s", code, stdout.String(), stderr.String())
+			}
+			if strings.Contains(stdout.String(), "\x1b") {
+				t.Error("there is colour although nobody sees it")
+			}
+		})
+	}
+}
+
+func TestYAMLHoldsWhatJSONHolds(t *testing.T) {
+	want := healthy()
+	want.Revision = 1<<62 + 1 // more digits than a float has
+	var text bytes.Buffer
+	if err := encode(&text, "yaml", want); err != nil {
+		t.Fatal(err)
+	}
+	var any struct {
+		Revision int64  `yaml:"revision"`
+		At       string `yaml:"at"`
+	}
+	if err := yaml.Unmarshal(text.Bytes(), &any); err != nil || any.Revision != want.Revision || any.At != "2026-03-01T03:00:00Z" {
+		t.Errorf("got %+v, %v from\n%s", any, err, text.String())
+	}
+	var b bytes.Buffer
+	var back api.Cluster
+	if err := encode(&b, "json", want); err != nil || json.Unmarshal(b.Bytes(), &back) != nil || back.Record.Term != 7 {
+		t.Errorf("%v: %s", err, b.String())
+	}
+}
+
+func TestDurationsAreShort(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0 ms", 0: "0 ms", 141 * time.Millisecond: "141 ms", 1500 * time.Millisecond: "1.5 s", 40 * time.Second: "40 s",
+		12 * time.Minute: "12 min", 5 * time.Hour: "5 h", 72 * time.Hour: "3 days",
+	} {
+		if got := short(d); got != want {
+			t.Errorf("%v is %q, want %q", d, got, want)
+		}
+	}
+}

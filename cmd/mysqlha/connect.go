@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/mysqlha/mysqlha/api"
+	"github.com/mysqlha/mysqlha/certs"
+	"github.com/mysqlha/mysqlha/config"
+)
+
+// The files that are looked for when none is named.
+const (
+	contextHere = "mysqlha-context.yaml"
+	configHost  = "/etc/mysqlha/mysqlha.yaml"
+)
+
+// clientFlags are taken before a command and after it.
+func clientFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "config", Usage: "a host's configuration, the one of mysqlhad: `FILE`"},
+		&cli.StringFlag{Name: "context", Usage: "a client's own small file, with endpoints and TLS files: `FILE`"},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the output: table, json or yaml"},
+		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Usage: "how long to wait for an answer"},
+	}
+}
+
+// given returns the context in which a flag was given, the nearest first; the
+// library would take the default of the nearest.
+func given(c *cli.Context, name string) *cli.Context {
+	for _, one := range c.Lineage() {
+		if one.Command != nil && one.IsSet(name) {
+			return one
+		}
+	}
+	return c
+}
+
+// target is a cluster to ask.
+type target struct {
+	cluster   string
+	endpoints []api.Endpoint
+}
+
+// connect returns a client of the cluster that the flags, the environment or
+// the default files name, and the cluster's name.
+func connect(c *cli.Context) (*api.Client, string, error) {
+	kind, file, err := place(given(c, "config").String("config"), given(c, "context").String("context"), os.Getenv)
+	if err != nil {
+		return nil, "", err
+	}
+	var t target
+	if kind == "context" {
+		t, err = fromContext(file)
+	} else {
+		t, err = fromConfig(file)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	client, err := api.NewClient(t.endpoints...)
+	return client, t.cluster, err
+}
+
+// place decides which file to read and what kind it is of.
+func place(configFlag, contextFlag string, getenv func(string) string) (kind, file string, err error) {
+	for _, source := range []struct{ config, context, names string }{
+		{configFlag, contextFlag, "--config and --context"},
+		{getenv("MYSQLHA_CONFIG"), getenv("MYSQLHA_CONTEXT"), "MYSQLHA_CONFIG and MYSQLHA_CONTEXT"},
+	} {
+		switch {
+		case source.config != "" && source.context != "":
+			return "", "", &usageError{source.names + " are both given: keep one of them"}
+		case source.context != "":
+			return "context", source.context, nil
+		case source.config != "":
+			return "config", source.config, nil
+		}
+	}
+	if exists(contextHere) {
+		return "context", contextHere, nil
+	}
+	if exists(configHost) {
+		return "config", configHost, nil
+	}
+	return "", "", &usageError{fmt.Sprintf("which cluster? neither ./%s nor %s exists: give --context FILE or --config FILE", contextHere, configHost)}
+}
+
+// exists is true also for a file that cannot be looked at: reading it will say
+// why, where silence would lead to another cluster.
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+func fromContext(file string) (target, error) {
+	c, err := config.LoadContext(file)
+	if err != nil {
+		return target{}, fmt.Errorf("the context cannot be used:\n%w", err)
+	}
+	t := target{cluster: c.Cluster}
+	for _, e := range c.Endpoints {
+		t.endpoints = append(t.endpoints, endpoint(e.Address, e.VerifyName(), c.TLS))
+	}
+	return t, nil
+}
+
+func fromConfig(file string) (target, error) {
+	c, err := config.Load(file, os.Environ())
+	if err != nil {
+		return target{}, fmt.Errorf("the configuration cannot be used:\n%w", err)
+	}
+	t := target{cluster: c.Cluster}
+	for _, s := range c.Servers {
+		t.endpoints = append(t.endpoints, endpoint(s.API, s.APITLSName(), c.TLS))
+	}
+	return t, nil
+}
+
+func endpoint(address, name string, files config.TLS) api.Endpoint {
+	return api.Endpoint{Address: address, TLS: certs.ClientConfig(certs.Files{CA: files.CA, Cert: files.Cert, Key: files.Key}, name)}
+}
+
+// ask runs one question to the cluster within the time-out and prints the
+// answer in the format that was asked for; as a table it is what show writes.
+func ask[T any](t tool, c *cli.Context, question func(context.Context, *api.Client, string) (T, error), show func(T) string) (T, error) {
+	var none T
+	format := given(c, "output").String("output")
+	if !strings.Contains(" table json yaml ", " "+format+" ") {
+		return none, &usageError{fmt.Sprintf("--output is %q: write table, json or yaml", format)}
+	}
+	wait := given(c, "timeout").Duration("timeout")
+	if wait <= 0 {
+		return none, &usageError{fmt.Sprintf("--timeout is %v: write a duration such as 10s", wait)}
+	}
+	client, cluster, err := connect(c)
+	if err != nil {
+		return none, err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(c.Context, wait)
+	defer cancel()
+	answer, err := question(ctx, client, cluster)
+	if err != nil {
+		return none, err
+	}
+	if format == "table" {
+		_, err = t.stdout.Write([]byte(show(answer)))
+	} else {
+		err = encode(t.stdout, format, answer)
+	}
+	if err != nil {
+		return none, fmt.Errorf("writing the answer: %w", err)
+	}
+	return answer, nil
+}

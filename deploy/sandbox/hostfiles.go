@@ -1,0 +1,145 @@
+package sandbox
+
+import (
+	"bytes"
+	"crypto/rand"
+	"embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/mysqlha/mysqlha/certs"
+)
+
+//go:embed templates/*
+var templateFiles embed.FS
+
+// certificates are valid for as long as anyone keeps a sandbox.
+const certificatesValid = 10 * 365 * 24 * time.Hour
+
+// writeHosts writes what each host has before anything is started there.
+func (l layout) writeHosts() error {
+	ca, err := certs.NewAuthority("mysqlha sandbox", certificatesValid)
+	if err != nil {
+		return err
+	}
+	if err := ca.WriteTo(l.path("ca")); err != nil {
+		return err
+	}
+	for i, host := range l.hosts() {
+		// Applications reach every mysqld through the redirector, so each has its
+		// name too.
+		names := []string{host, "localhost", "127.0.0.1"}
+		if l.isServer(host) {
+			names = append(names, redirectorName)
+		}
+		if err := ca.IssueTo(l.path(host, "tls"), "host", certs.Request{Name: host, Hosts: names,
+			Server: true, Client: true, ValidFor: certificatesValid}); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(l.path(host, "state"), 0o700); err != nil {
+			return fmt.Errorf("making the files of %s: %w", host, err)
+		}
+		if err := l.render("mysqlhad.yaml", l.configFile(host), l.hostValues(host, i)); err != nil {
+			return err
+		}
+		if l.isServer(host) {
+			if err := l.render("my.cnf", l.path(host, "my.cnf"), l.hostValues(host, i)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := ca.IssueTo(l.path("client"), "client", certs.Request{Name: "operator", Client: true, ValidFor: certificatesValid}); err != nil {
+		return err
+	}
+	return l.writeClients()
+}
+
+// writeClients writes what people and applications on this machine need.
+func (l layout) writeClients() error {
+	password := rand.Text()
+	values := map[string]any{"L": l, "CA": l.path("ca", certs.AuthorityCert), "Password": password,
+		"WritePort": l.port(portWrite, 0), "Endpoints": l.endpoints(),
+		"ClientCert": l.path("client", "client.crt"), "ClientKey": l.path("client", "client.key")}
+	if err := renameio.WriteFile(l.path("app.password"), []byte(password+"\n"), 0o600); err != nil {
+		return fmt.Errorf("writing the password of the applications: %w", err)
+	}
+	if err := l.render("app.cnf", l.path("app.cnf"), values); err != nil {
+		return err
+	}
+	return l.render("context.yaml", l.path("context.yaml"), values)
+}
+
+func (l layout) endpoints() []string {
+	var all []string
+	for _, name := range l.serverNames() {
+		all = append(all, l.apiAddr(name))
+	}
+	return all
+}
+
+// endpoint is one name with its addresses, for the lists of a file.
+type endpoint struct{ Name, MySQL, API, Client, Peer string }
+
+func (l layout) hostValues(host string, i int) map[string]any {
+	var servers, members []endpoint
+	for i, name := range l.serverNames() {
+		servers = append(servers, endpoint{Name: name, MySQL: l.addr(portMySQL, i), API: l.addr(portAPI, i)})
+	}
+	for i, name := range l.etcdNames() {
+		members = append(members, endpoint{Name: name, Client: l.addr(portEtcdClient, i), Peer: l.addr(portEtcdPeer, i)})
+	}
+	var roles []string
+	if l.isServer(host) {
+		roles = append(roles, "member")
+	}
+	member := slices.Index(l.etcdNames(), host)
+	if member >= 0 {
+		roles = append(roles, "etcd")
+	}
+	if host == redirectorName {
+		roles = append(roles, "redirector")
+	}
+	return map[string]any{
+		"L": l, "Cluster": clusterName, "Host": host, "Roles": strings.Join(roles, ", "), "Dir": l.path(host),
+		"CA": l.path("ca", certs.AuthorityCert), "Servers": servers, "Members": members, "Member": member,
+		"Socket": l.socket(host), "API": l.apiAddr(host), "IsServer": l.isServer(host), "IsRedirector": host == redirectorName,
+		"Write": l.addr(portWrite, 0), "Read": l.addr(portRead, 0),
+		"ServerID": i + 1, "Port": l.port(portMySQL, i),
+	}
+}
+
+// render writes a file that its owner alone may read; several hold secrets.
+func (l layout) render(name, file string, values any) error {
+	t, err := template.New(name).Funcs(template.FuncMap{"quote": quote}).ParseFS(templateFiles, "templates/"+name)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", filepath.Base(file), err)
+	}
+	var text bytes.Buffer
+	if err := t.Execute(&text, values); err != nil {
+		return fmt.Errorf("writing %s: %w", filepath.Base(file), err)
+	}
+	if err := renameio.WriteFile(file, text.Bytes(), 0o600); err != nil {
+		return fmt.Errorf("writing %s: %w", filepath.Base(file), err)
+	}
+	return nil
+}
+
+// quote writes a path in double quotes, which YAML and option files read alike
+// for what checkDir lets through.
+func quote(text string) string { return `"` + text + `"` }
+
+// checkDir refuses a folder whose name an option file or YAML would read as
+// something else.
+func checkDir(dir string) error {
+	if strings.ContainsFunc(dir, func(c rune) bool { return c < ' ' || strings.ContainsRune("\"\\#'`$", c) }) {
+		return fmt.Errorf("the folder %q has characters that MySQL's option files cannot carry: use another", dir)
+	}
+	return nil
+}

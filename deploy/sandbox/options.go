@@ -1,0 +1,128 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+// EtcdMode says where etcd runs.
+type EtcdMode string
+
+// The modes.
+const (
+	// EtcdEmbedded runs etcd inside the daemons.
+	EtcdEmbedded EtcdMode = "embedded"
+	// EtcdSeparate runs each member of etcd as a process of its own.
+	EtcdSeparate EtcdMode = "separate"
+)
+
+// The bounds and defaults of Options.
+const (
+	// fewest servers are what one required acknowledgement needs to open.
+	fewest  = 2
+	most    = 5
+	servers = 3
+
+	defaultPool         = "64M"
+	defaultRestartDelay = time.Second
+	defaultStartTimeout = 90 * time.Second
+)
+
+// Options say what sandbox to make. The zero value is a good one.
+type Options struct {
+	// Dir is the folder; default DefaultDir. It must not exist, be empty, or hold
+	// a sandbox that is not running, which is then started again as it is.
+	Dir string
+	// Servers is the number of servers, 2 to 5; default 3.
+	Servers int
+	// Etcd says where etcd runs; default EtcdEmbedded.
+	Etcd EtcdMode
+	// BufferPool is innodb_buffer_pool_size of each server; default 64M.
+	BufferPool string
+	// PortBase is the first of the 50 ports used; default: free ones.
+	PortBase int
+	// MySQLD is the mysqld program; default: see FindMySQLD.
+	MySQLD string
+	// Mysqlha and Mysqlhad are the programs to run; default: this one, if it is
+	// called mysqlha, and the one beside it.
+	Mysqlha, Mysqlhad string
+	// RestartDelay is how long the supervisor waits before it starts again what
+	// ended; default 1 s.
+	RestartDelay time.Duration
+	// StartTimeout bounds the start; default 90 s.
+	StartTimeout time.Duration
+	// Templates, if set, is a folder that keeps initialised datadirs, with their
+	// control passwords, for the next sandbox of the same mysqld.
+	Templates string
+	// Attached ends the sandbox when this process ends, in whatever way.
+	Attached bool
+	// Progress, if set, is told in a line of each stage that is reached. It is
+	// called from several goroutines, one at a time.
+	Progress func(line string)
+}
+
+// DefaultDir returns the folder of the user's sandbox:
+// $XDG_STATE_HOME/mysqlha/sandbox, below ~/.local/state by default.
+func DefaultDir() (string, error) {
+	if state := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(state) {
+		return filepath.Join(state, "mysqlha", "sandbox"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("finding a folder for the sandbox: %w; name one with --dir", err)
+	}
+	return filepath.Join(home, ".local", "state", "mysqlha", "sandbox"), nil
+}
+
+var poolSize = regexp.MustCompile(`^[1-9][0-9]{0,11}[KMG]?$`)
+
+// complete fills in what was left out and refuses what cannot be.
+func (o Options) complete() (Options, error) {
+	if o.Servers == 0 {
+		o.Servers = servers
+	}
+	if o.Etcd == "" {
+		o.Etcd = EtcdEmbedded
+	}
+	if o.BufferPool == "" {
+		o.BufferPool = defaultPool
+	}
+	if o.RestartDelay == 0 {
+		o.RestartDelay = defaultRestartDelay
+	}
+	if o.StartTimeout == 0 {
+		o.StartTimeout = defaultStartTimeout
+	}
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	switch {
+	case o.Servers < fewest || o.Servers > most:
+		return o, fmt.Errorf("a sandbox has %d to %d servers, not %d: a write needs one replica to acknowledge it, and three servers can lose one", fewest, most, o.Servers)
+	case o.Etcd != EtcdEmbedded && o.Etcd != EtcdSeparate:
+		return o, fmt.Errorf("etcd is %q: use %s or %s", o.Etcd, EtcdEmbedded, EtcdSeparate)
+	case !poolSize.MatchString(o.BufferPool):
+		return o, fmt.Errorf("the buffer pool is %q: write a size such as 128M", o.BufferPool)
+	}
+	return o, errors.Join(o.findDir(), o.findPrograms())
+}
+
+func (o *Options) findDir() error {
+	if o.Dir == "" {
+		dir, err := DefaultDir()
+		if err != nil {
+			return err
+		}
+		o.Dir = dir
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return fmt.Errorf("finding the sandbox's folder: %w", err)
+	}
+	o.Dir = dir
+	return nil
+}
