@@ -214,20 +214,25 @@ func orUnknown(err error) error {
 	return err
 }
 
-// Commit writes a change decided on the state whose record had that revision,
-// if leader still leads and nothing has changed the record since. It returns
+// Commit writes a change decided on the base state, if leader still leads and
+// nothing has changed the record or those specs since. It returns
 // the state that shows the outcome; the caller decides anew on it, whatever
 // the error says.
-func (b *Bus) Commit(ctx context.Context, leader election.Leader, base int64, c decide.Change) (*State, error) {
-	then, err := b.operations(base, c)
+func (b *Bus) Commit(ctx context.Context, leader election.Leader, base *State, c decide.Change) (*State, error) {
+	then, err := b.operations(base.RecordRevision, c)
 	if err != nil {
 		return b.State(), err
 	}
-	res := election.Do(ctx, b.client, election.TxnRequest{
-		Guards: []clientv3.Cmp{leader.Guard()},
-		If:     []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(b.keys.Record()), "=", base)},
-		Then:   then,
-	})
+	// Every key that is written is compared: a try that hung somewhere must not
+	// come back later over what was written since.
+	cmps := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(b.keys.Record()), "=", base.RecordRevision)}
+	for name := range c.Specs {
+		cmps = append(cmps, clientv3.Compare(clientv3.ModRevision(b.keys.Spec(name)), "=", base.Specs[name].Revision))
+	}
+	if c.History != nil {
+		cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(b.keys.History(uint64(base.RecordRevision))), "=", 0))
+	}
+	res := election.Do(ctx, b.client, election.TxnRequest{Guards: []clientv3.Cmp{leader.Guard()}, If: cmps, Then: then})
 	if res.Outcome != election.Committed {
 		return b.State(), fmt.Errorf("change of the record: %s: %w", res.Outcome, orUnknown(res.Err))
 	}

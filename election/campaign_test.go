@@ -17,6 +17,7 @@ type candidate struct {
 	began chan Leader
 	ended chan error // the cause
 	yield chan struct{}
+	delay atomic.Int64 // a duration
 	stop  func()
 }
 
@@ -29,6 +30,7 @@ type rivals struct {
 func (r *rivals) join(client *clientv3.Client, name string) *candidate {
 	c := &candidate{name: name, began: make(chan Leader, 10), ended: make(chan error, 10), yield: make(chan struct{})}
 	o := CampaignOptions{Key: "live/leader", Value: []byte(name), TTL: MinTTL, Yield: c.yield, Name: name}
+	o.Delay = func() time.Duration { return time.Duration(c.delay.Load()) }
 	c.stop = background(r.t, func(ctx context.Context) error {
 		return Campaign(ctx, client, o, func(ctx context.Context, l Leader) error {
 			if n := r.leading.Add(1); n != 1 {
@@ -67,13 +69,12 @@ func TestOneOfTwoLeadsAndHandsOverWhenAsked(t *testing.T) {
 	until := first.ValidUntil()
 	eventually(t, "a renewal", func() bool { return first.ValidUntil().After(until) })
 
-	asked := time.Now()
+	other.delay.Store(int64(500 * time.Millisecond)) // whoever yields leaves it that time
 	leading.yield <- struct{}{}
 	if cause := receive(t, "the end", leading.ended); !errors.Is(cause, ErrYielded) {
 		t.Errorf("ended with %v", cause)
 	}
 	second := receive(t, "the other", other.began)
-	t.Logf("handed over in %v", time.Since(asked))
 	if second.CreateRevision <= first.CreateRevision {
 		t.Errorf("create revision %d follows %d", second.CreateRevision, first.CreateRevision)
 	}
@@ -148,23 +149,20 @@ func TestACutOffLeaderEndsBeforeAnotherBegins(t *testing.T) {
 func TestTheUnwillingHoldBackAndTheFailedMakeRoom(t *testing.T) {
 	cluster := startCluster(t, 1)
 	client := cluster.client()
-	began := make(chan string, 10)
-	fail := errors.New("cannot lead")
-	for name, delay := range map[string]time.Duration{"willing": 0, "unwilling": time.Second} {
+	began, asked := make(chan string, 10), make(chan struct{}, 10)
+	run := func(name string, delay func() time.Duration, lead func(context.Context, Leader) error) {
 		background(t, func(ctx context.Context) error {
-			o := CampaignOptions{
-				Key: "live/leader", TTL: MinTTL, Value: []byte(name), Delay: func() time.Duration { return delay },
-			}
-			return Campaign(ctx, client, o, func(ctx context.Context, _ Leader) error {
+			o := CampaignOptions{Key: "live/leader", TTL: MinTTL, Value: []byte(name), Delay: delay}
+			return Campaign(ctx, client, o, func(ctx context.Context, l Leader) error {
 				began <- name
-				if name == "willing" {
-					return fail
-				}
-				<-ctx.Done()
-				return nil
+				return lead(ctx, l)
 			})
 		})
 	}
+	unwilling := func() time.Duration { asked <- struct{}{}; return time.Second }
+	run("unwilling", unwilling, func(ctx context.Context, _ Leader) error { <-ctx.Done(); return nil })
+	receive(t, "the question for a delay", asked)
+	run("willing", nil, func(context.Context, Leader) error { return errors.New("cannot lead") })
 	for _, want := range []string{"willing", "unwilling"} {
 		if got := receive(t, "a leader", began); got != want {
 			t.Fatalf("%s leads, want %s", got, want)

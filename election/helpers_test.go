@@ -191,13 +191,15 @@ func (c *testCluster) wiredClient() (*clientv3.Client, []*wire) {
 	return dialTest(c.t, o), wires
 }
 
-// wire forwards TCP connections. Frozen, it keeps them open and takes new ones, but moves no byte: a hung host.
+// wire forwards TCP connections. Frozen, it keeps them open and takes new ones, but moves no byte: a hung host. Deaf, it
+// holds back only what comes back: requests are carried out, and nobody hears of it.
 type wire struct {
 	listener net.Listener
 	target   string
 	mu       sync.Mutex
 	moving   *sync.Cond
 	frozen   bool
+	deaf     bool
 	closed   bool
 	conns    []net.Conn
 	wg       sync.WaitGroup
@@ -226,19 +228,19 @@ func (w *wire) accept() {
 		w.mu.Lock()
 		w.conns = append(w.conns, from, to)
 		w.mu.Unlock()
-		w.wg.Go(func() { w.pump(from, to) })
-		w.wg.Go(func() { w.pump(to, from) })
+		w.wg.Go(func() { w.pump(from, to, false) })
+		w.wg.Go(func() { w.pump(to, from, true) })
 	}
 }
 
-func (w *wire) pump(from, to net.Conn) {
+func (w *wire) pump(from, to net.Conn, reply bool) {
 	defer from.Close()
 	defer to.Close()
 	buffer := make([]byte, 16<<10)
 	for {
 		n, err := from.Read(buffer)
 		w.mu.Lock()
-		for w.frozen && !w.closed {
+		for (w.frozen || w.deaf && reply) && !w.closed {
 			w.moving.Wait()
 		}
 		w.mu.Unlock()
@@ -252,6 +254,13 @@ func (w *wire) freeze(frozen bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.frozen = frozen
+	w.moving.Broadcast()
+}
+
+func (w *wire) deafen(deaf bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deaf = deaf
 	w.moving.Broadcast()
 }
 
@@ -308,4 +317,3 @@ func background(t testing.TB, f func(context.Context) error) (stop func()) {
 	t.Cleanup(stop)
 	return stop
 }
-

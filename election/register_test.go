@@ -15,7 +15,7 @@ func TestRegistration(t *testing.T) {
 	var value atomic.Pointer[string]
 	set := func(v string) { value.Store(&v) }
 	set("one")
-	changed, renewed, lost := make(chan struct{}, 1), make(chan time.Time, 100), make(chan error, 100)
+	changed, renewed, lost := make(chan struct{}), make(chan time.Time, 100), make(chan error, 100)
 	var read atomic.Int64
 	var sent atomic.Pointer[time.Time] // the last renewal
 	stop := background(t, func(ctx context.Context) error {
@@ -44,7 +44,11 @@ func TestRegistration(t *testing.T) {
 
 	t.Run("a changed value is written at once", func(t *testing.T) {
 		set("two")
-		changed <- struct{}{}
+		select {
+		case changed <- struct{}{}:
+		case <-time.After(patience):
+			t.Fatal("nobody listens for changes")
+		}
 		eventually(t, "the new value", func() bool { return content() == "two" })
 	})
 	t.Run("the further key is read with each renewal", func(t *testing.T) {

@@ -169,7 +169,7 @@ func (l *lead) judge(ctx context.Context) {
 			return
 		}
 		l.o.o.Logger.Info("decided", "reason", d.Reason, "detail", d.Detail, "plan", planOf(d.Change), "specs", len(d.Change.Specs))
-		if _, err := l.o.o.Bus.Commit(ctx, l.leader, state.RecordRevision, *d.Change); err != nil {
+		if _, err := l.o.o.Bus.Commit(ctx, l.leader, state, *d.Change); err != nil {
 			if ctx.Err() == nil {
 				l.o.o.Logger.Warn("not committed, deciding anew", "error", err)
 			}

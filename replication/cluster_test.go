@@ -196,7 +196,9 @@ func lockAccounts(t *testing.T, a, b, c *server) {
 
 func open(t *testing.T, a *server) {
 	ctx := t.Context()
-	// An earlier super_read_only may have come through once commits went on.
+	if a.read(t).SuperReadOnly {
+		t.Fatal("super_read_only came through although it was given up")
+	}
 	do(t, "super_read_only", a.local.SetSuperReadOnly(ctx))
 	wantError(t, "open under super_read_only", a.local.Open(ctx), replication.ErrNotPrepared)
 	wantError(t, "read_only off under super_read_only", a.local.SetReadOnly(ctx, false), replication.ErrNotPrepared)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 )
@@ -127,6 +128,35 @@ func (l *Local) exec(ctx context.Context, doing, query string, args ...any) erro
 		return l.wrap(doing, explain(err))
 	}
 	return nil
+}
+
+// withdrawDeadline bounds the killing of a statement that was given up.
+const withdrawDeadline = time.Second
+
+// execOrKill runs one statement on a connection of its own and kills that where
+// ctx ends first: closing a connection alone leaves the statement waiting
+// inside the server, with the locks that it has.
+func (l *Local) execOrKill(ctx context.Context, doing, query string, args ...any) error {
+	conn, err := l.db.Conn(ctx)
+	if err != nil {
+		return l.wrap(doing, err)
+	}
+	defer conn.Close() // The statement's own error is the one that tells.
+	var id int64
+	if err := conn.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&id); err != nil {
+		return l.wrap(doing, err)
+	}
+	_, err = conn.ExecContext(ctx, query, args...)
+	if err == nil {
+		return nil
+	}
+	err = l.wrap(doing, explain(err))
+	if ctx.Err() == nil {
+		return err
+	}
+	short, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawDeadline)
+	defer cancel()
+	return errors.Join(err, l.KillSession(short, id))
 }
 
 // row reads one row of one statement.

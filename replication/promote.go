@@ -124,7 +124,8 @@ func (l *Local) notSuperReadOnly(ctx context.Context) error {
 	return nil
 }
 
-// SetReadOnly sets read_only. Switching it on waits for commits that wait for
+// SetReadOnly sets read_only. Where ctx ends first the statement is withdrawn,
+// as by SetSuperReadOnly. Switching it on waits for commits that wait for
 // acknowledgements; switching it off fails with ErrNotPrepared while
 // super_read_only is on, which it would take along.
 func (l *Local) SetReadOnly(ctx context.Context, on bool) error {
@@ -134,7 +135,7 @@ func (l *Local) SetReadOnly(ctx context.Context, on bool) error {
 			return l.wrap(doing, err)
 		}
 	}
-	if err := l.exec(ctx, doing, "SET GLOBAL read_only = ?", on); err != nil {
+	if err := l.execOrKill(ctx, doing, "SET GLOBAL read_only = ?", on); err != nil {
 		return err
 	}
 	return l.readBack(ctx, doing, "SELECT @@global.read_only = ?", on)
@@ -142,10 +143,12 @@ func (l *Local) SetReadOnly(ctx context.Context, on bool) error {
 
 // SetSuperReadOnly switches super_read_only on, and read_only with it. It waits
 // for commits that wait for acknowledgements, for row locks and for LOCK
-// TABLES: give it a deadline.
+// TABLES: give it a deadline. Where ctx ends first the statement is withdrawn,
+// because while it waits it holds up every other write and ALTER USER, so that
+// no replica could be let in to end the wait.
 func (l *Local) SetSuperReadOnly(ctx context.Context) error {
 	const doing = "set super_read_only"
-	if err := l.exec(ctx, doing, "SET GLOBAL super_read_only = ON"); err != nil {
+	if err := l.execOrKill(ctx, doing, "SET GLOBAL super_read_only = ON"); err != nil {
 		return err
 	}
 	return l.readBack(ctx, doing, "SELECT @@global.super_read_only AND @@global.read_only")
@@ -156,7 +159,7 @@ func (l *Local) SetSuperReadOnly(ctx context.Context) error {
 // hung CREATE USER or GRANT blocks it, so give it a deadline.
 func (l *Local) SetOffline(ctx context.Context, on bool) error {
 	const doing = "set offline_mode"
-	if err := l.exec(ctx, doing, "SET GLOBAL offline_mode = ?", on); err != nil {
+	if err := l.execOrKill(ctx, doing, "SET GLOBAL offline_mode = ?", on); err != nil {
 		return err
 	}
 	return l.readBack(ctx, doing, "SELECT @@global.offline_mode = ?", on)

@@ -105,8 +105,8 @@ const serverColumns = `SELECT @@global.server_uuid, @@global.server_id, @@global
 	@@global.read_only, @@global.super_read_only, @@global.offline_mode, @@global.gtid_executed,
 	s.source_status, s.clients, s.wait_sessions, s.replica_status, `
 
-// queryServer reads the server in 0.5 ms. The variables of a plugin that is not
-// loaded make it fail; then querySemiSyncParts does, in 2 ms.
+// queryServer reads the server in about half a millisecond. The variables of a plugin that is not
+// loaded make it fail; then queryServerParts reads them, in 2 ms.
 const (
 	queryServer = serverColumns + `@@global.rpl_semi_sync_source_enabled,
 	@@global.rpl_semi_sync_replica_enabled, @@global.rpl_semi_sync_source_wait_for_replica_count FROM ` + statusColumns

@@ -100,11 +100,25 @@ func (l layout) runInit(ctx context.Context, server string) error {
 	defer runtime.UnlockOSThread()
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return errors.Join(context.Cause(ctx), awaitGroup(cmd.Process.Pid))
 		}
 		return fmt.Errorf("mysqlhad init: %w\n%s", err, Tail(log.Name(), 10))
 	}
 	return nil
+}
+
+// awaitGroup returns when no process of a killed group is left, since they
+// might still write into a folder that is about to be removed. It only looks,
+// so that a group of others that has the number by then takes no harm.
+func awaitGroup(group int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), killDeadline)
+	defer cancel()
+	return poll(ctx, "waiting for a killed mysqlhad init", func(context.Context) error {
+		if err := syscall.Kill(-group, 0); !errors.Is(err, syscall.ESRCH) {
+			return errors.New("some process of it is left")
+		}
+		return nil
+	})
 }
 
 // Tail returns the last lines of a log, indented, for a message; or why it

@@ -16,10 +16,12 @@ const (
 	stageEtcd
 )
 
-// The deadlines of a stop. A guard asks mysqld politely, which flushes.
+// The deadlines of a stop. The last member of etcd waits several seconds for
+// another to lead, and there is none; its files survive a kill. A guard asks
+// mysqld politely, which flushes.
 const (
-	daemonStopDeadline = 8 * time.Second
-	guardStopDeadline  = 20 * time.Second
+	daemonStopDeadline = 3 * time.Second
+	guardStopDeadline  = 10 * time.Second
 	// wholeStopDeadline is more than all stages together.
 	wholeStopDeadline = 60 * time.Second
 )

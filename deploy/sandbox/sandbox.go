@@ -124,10 +124,9 @@ func (s *Sandbox) known(server string) error {
 	return nil
 }
 
-// Logs returns the log files of all processes and of the supervisor.
-func (s *Sandbox) Logs() []string { return logsIn(s.layout.dir) }
-
-func logsIn(dir string) []string {
+// Logs returns the log files of all processes and of the supervisor in a
+// sandbox's folder.
+func Logs(dir string) []string {
 	// Both patterns are constant, so neither can be malformed.
 	own, _ := filepath.Glob(filepath.Join(dir, "*.log"))
 	hosts, _ := filepath.Glob(filepath.Join(dir, "*", "*.log"))

@@ -49,7 +49,7 @@ func WriteCluster(w io.Writer, c api.Cluster) {
 	fmt.Fprintln(w, clusterTitle(c))
 	t := newTable(w, "server", "role", "state", "mysqld", "in sync", "problem")
 	for _, s := range c.Servers {
-		t.AppendRow(table.Row{s.Name, s.Role, s.State, s.Address, yesNo(s.InSync), problemOf(s)})
+		t.AppendRow(table.Row{s.Name, s.Role, s.State, s.Address, inSync(s), problemOf(s)})
 	}
 	t.Render()
 }
@@ -134,8 +134,8 @@ Try next:
   %[10]s stop db3          hold a server still, and `+"`cont db3`"+` to let it go on
   mysqlha status --context %[11]s
   %[10]s down              stop everything and remove it
-`, client, l.path("app.cnf"), AppUser, s.WriteAddr(), AppSchema, l.port(portRead, 0), s.ReadAddr(),
-		l.path("ca", "ca.crt"), l.path("app.password"), s.command(), s.Context())
+`, shellWord(client), shellWord(l.path("app.cnf")), AppUser, s.WriteAddr(), AppSchema, l.port(portRead, 0), s.ReadAddr(),
+		l.path("ca", "ca.crt"), l.path("app.password"), s.command(), shellWord(s.Context()))
 }
 
 // command is how the user calls this sandbox.
@@ -143,7 +143,16 @@ func (s *Sandbox) command() string {
 	if dir, err := DefaultDir(); err == nil && dir == s.layout.dir {
 		return "mysqlha sandbox"
 	}
-	return "mysqlha sandbox --dir " + s.layout.dir
+	return "mysqlha sandbox --dir " + shellWord(s.layout.dir)
+}
+
+// shellWord quotes a path for a shell where it needs it; checkDir has refused
+// what double quotes would not hold together.
+func shellWord(path string) string {
+	if strings.ContainsAny(path, " \t&|;<>()*?[]{}!~") {
+		return `"` + path + `"`
+	}
+	return path
 }
 
 func newTable(w io.Writer, header ...any) table.Writer {
@@ -156,8 +165,12 @@ func newTable(w io.Writer, header ...any) table.Writer {
 	return t
 }
 
-func yesNo(b bool) string {
-	if b {
+// inSync is about replicas; a primary is not in its own in-sync set.
+func inSync(s api.Server) string {
+	switch {
+	case s.Role == api.RolePrimary:
+		return "-"
+	case s.InSync:
 		return "yes"
 	}
 	return "no"

@@ -60,7 +60,7 @@ func Up(ctx context.Context, o Options) (*Sandbox, error) {
 	if made && ctx.Err() != nil {
 		return nil, errors.Join(err, l.remove())
 	}
-	return nil, fmt.Errorf("%w\nthe logs are kept in %s until `mysqlha sandbox --dir %s down`", err, l.dir, l.dir)
+	return nil, fmt.Errorf("%w\nthe logs are kept in %s until `mysqlha sandbox --dir %s down`", err, l.dir, shellWord(l.dir))
 }
 
 // prepare reads the folder's sandbox or makes the plan of a new one.
