@@ -96,7 +96,8 @@ type mirror struct {
 	onChange   func(Update)
 	log        *slog.Logger
 	loaded     bool
-	rev        int64 // complete up to here
+	rev        int64     // complete up to here
+	revAt      time.Time // when that was reached
 	freshAt    time.Time
 	staleSince time.Time
 }
@@ -121,7 +122,7 @@ func (m *mirror) load(ctx context.Context) error {
 	for _, kv := range resp.Kvs {
 		events = append(events, Event{KV: newKV(kv)})
 	}
-	m.loaded, m.rev = true, resp.Header.Revision
+	m.loaded, m.rev, m.revAt = true, resp.Header.Revision, time.Now()
 	m.freshAt, m.staleSince = sentAt, time.Time{}
 	m.deliver(true, events)
 	return nil
@@ -263,6 +264,8 @@ func (f *follower) compare(r reading) error {
 	case r.err != nil:
 		f.judge()
 		return nil
+	case r.revision < f.rev && r.sentAt.Before(f.revAt):
+		return nil // Asked before the watch went on: it says nothing new.
 	case r.revision < f.rev:
 		f.log.Warn("etcd's revision went back: restored from a backup?", "revision", r.revision, "seen", f.rev)
 		return fmt.Errorf("%w: revision went back from %d to %d", errReload, f.rev, r.revision)
@@ -285,6 +288,13 @@ func (f *follower) ask() {
 	}
 }
 
+// reached notes up to where the watch has come.
+func (f *follower) reached(revision int64) {
+	if revision > f.rev {
+		f.rev, f.revAt = revision, time.Now()
+	}
+}
+
 // receive takes one message of the watch.
 func (f *follower) receive(resp clientv3.WatchResponse) error {
 	if err := resp.Err(); err != nil {
@@ -299,10 +309,10 @@ func (f *follower) receive(resp clientv3.WatchResponse) error {
 			events = append(events, Event{KV: newKV(e.Kv), Deleted: e.Type == clientv3.EventTypeDelete})
 		}
 		// The header's revision may be ahead of a batch that is still catching up; the last event's is not.
-		f.rev = max(f.rev, events[len(events)-1].ModRevision)
+		f.reached(events[len(events)-1].ModRevision)
 		f.deliver(false, events)
 	} else if resp.IsProgressNotify() {
-		f.rev = max(f.rev, resp.Header.Revision)
+		f.reached(resp.Header.Revision)
 	}
 	if f.asked != nil && f.rev >= f.asked.revision {
 		f.proven(f.asked.sentAt)

@@ -105,17 +105,13 @@ func TestS2S4S5_KillOfThePrimaryLosesNoAcknowledgedWrite(t *testing.T) {
 		old := serverOf(c, before.Primary)
 		return old.InSync || !old.Errant.IsEmpty()
 	})
-	l.Check()
 
-	t.Run("and so does the next one", func(t *testing.T) {
-		l := harness.Writers(t, s, 8)
-		awaitCluster(t, s, "a replica is in sync", func(c api.Cluster) bool { return sandbox.IsOpen(c) && len(c.Record.InSync) > 0 })
-		killed := time.Now()
-		signal(t, s, after.Primary, syscall.SIGKILL)
-		// With one replica left, k = 1 needs a follower that is back (S5).
-		firstWriteAfter(t, l, killed)
-		l.Check()
-	})
+	// And so does the next one: with one replica left, k = 1 needs a follower
+	// that is back (S5).
+	killed = time.Now()
+	signal(t, s, after.Primary, syscall.SIGKILL)
+	firstWriteAfter(t, l, killed)
+	l.Check()
 }
 
 // A frozen primary is replaced, and when it is let go it acknowledges nothing
@@ -146,36 +142,66 @@ func TestS4S10_AFrozenPrimaryIsReplacedAndAcknowledgesNothingMore(t *testing.T) 
 	}
 }
 
-// The leader's daemon may die at any moment: idle, or in the middle of a
-// failover. The next leader goes on (every step is journaled).
-func TestALeaderThatDiesInTheMiddleOfAFailoverIsReplaced(t *testing.T) {
-	s := harness.Start(t, sandbox.Options{})
+// awayFromPrimary waits until a daemon leads that is not beside the primary and
+// returns its name.
+func awayFromPrimary(t *testing.T, s *sandbox.Sandbox) (leader string) {
+	t.Helper()
 	awaitCluster(t, s, "leadership is away from the primary", func(c api.Cluster) bool {
-		return c.Leader != "" && c.Record != nil && c.Leader != c.Record.Primary
+		leader = c.Leader
+		return sandbox.Settled(c) && c.Leader != "" && c.Leader != c.Record.Primary
 	})
-	c, err := s.Cluster(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	idle := c.Leader
+	return leader
+}
+
+// A leader's daemon that dies is replaced; so is one that dies together with
+// the primary.
+func TestALeaderThatDiesIsReplaced(t *testing.T) {
+	// Later than the leader's lease ends: else it may come back as the leader.
+	s := harness.Start(t, sandbox.Options{RestartDelay: 4 * time.Second})
+	idle := awayFromPrimary(t, s)
 	signal(t, s, idle+"/daemon", syscall.SIGKILL)
 	awaitCluster(t, s, "another daemon leads", func(c api.Cluster) bool { return c.Leader != "" && c.Leader != idle })
-	awaitCluster(t, s, "all are in sync again", sandbox.Settled)
-	awaitCluster(t, s, "leadership is away from the primary", func(c api.Cluster) bool {
-		return c.Leader != "" && c.Leader != c.Record.Primary
-	})
+	leader := awayFromPrimary(t, s)
 
 	l := harness.Writers(t, s, 8)
 	before := record(t, s)
-	if c, err = s.Cluster(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	killed := time.Now()
 	signal(t, s, before.Primary, syscall.SIGKILL)
-	signal(t, s, c.Leader+"/daemon", syscall.SIGKILL)
+	signal(t, s, leader+"/daemon", syscall.SIGKILL)
 	first := firstWriteAfter(t, l, killed)
 	t.Logf("first write %s after the kill of primary and leader", first.Acked.Sub(killed))
-	awaitCluster(t, s, "the new term is open", func(c api.Cluster) bool { return sandbox.IsOpen(c) && c.Record.Term > before.Term })
+	awaitCluster(t, s, "all are whole again", func(c api.Cluster) bool { return sandbox.IsOpen(c) && len(c.Record.InSync) > 0 })
+	l.Check()
+}
+
+// A plan that is journaled is finished by the next leader. The failover stands
+// still in its first phase, because one replica's daemon is frozen, when its
+// leader dies.
+func TestAFailoverWhoseLeaderDiesIsFinishedByTheNext(t *testing.T) {
+	s := harness.Start(t, sandbox.Options{RestartDelay: 4 * time.Second})
+	leader := awayFromPrimary(t, s)
+	l := harness.Writers(t, s, 8)
+	before := record(t, s)
+	frozen := others(s, before.Primary)
+	frozen = slices.DeleteFunc(frozen, func(n string) bool { return n == leader })
+	signal(t, s, frozen[0]+"/daemon", syscall.SIGSTOP)
+	killed := time.Now()
+	signal(t, s, before.Primary, syscall.SIGKILL)
+	awaitCluster(t, s, "the failover is journaled", func(c api.Cluster) bool {
+		return c.Record != nil && c.Record.Plan != nil && c.Record.Plan.Kind == decide.PlanFailover
+	})
+	journaled := record(t, s).Plan
+	signal(t, s, leader+"/daemon", syscall.SIGKILL)
+	signal(t, s, frozen[0]+"/daemon", syscall.SIGCONT)
+	firstWriteAfter(t, l, killed)
+	awaitCluster(t, s, "the next term is open", func(c api.Cluster) bool { return sandbox.IsOpen(c) && c.Record.Term == before.Term+1 })
+	entries, err := s.API().History(t.Context(), 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(entries, func(h decide.History) bool { return h.Plan.ID == journaled.ID && h.Result == "completed" }) {
+		t.Errorf("the plan %s of %s is not in the history as completed", journaled.ID, journaled.Leader)
+	}
 	l.Check()
 }
 
@@ -285,11 +311,13 @@ func TestS7_AFormerPrimaryWithAnUnacknowledgedTailStaysOut(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), "CREATE TABLE app.tail (id INT PRIMARY KEY)"); err != nil {
 		t.Fatal(err)
 	}
-	// Frozen receivers: the commit reaches the primary's binary log and nobody else.
+	// The commit reaches the primary's binary log and nobody else: the receivers
+	// are stopped while their daemons, who would start them again, are frozen.
 	for _, name := range others(s, before.Primary) {
-		signal(t, s, name, syscall.SIGSTOP)
+		signal(t, s, name+"/daemon", syscall.SIGSTOP)
+		stopReceiver(t, s, name)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	_, err = db.ExecContext(ctx, "INSERT INTO app.tail VALUES (1)")
 	cancel()
 	if err == nil {
@@ -297,7 +325,7 @@ func TestS7_AFormerPrimaryWithAnUnacknowledgedTailStaysOut(t *testing.T) {
 	}
 	signal(t, s, before.Primary, syscall.SIGKILL)
 	for _, name := range others(s, before.Primary) {
-		signal(t, s, name, syscall.SIGCONT)
+		signal(t, s, name+"/daemon", syscall.SIGCONT)
 	}
 	awaitCluster(t, s, "the old primary is named diverged", func(c api.Cluster) bool {
 		old := serverOf(c, before.Primary)
@@ -326,6 +354,18 @@ func TestS1_ARecordOfThePastPausesTheCluster(t *testing.T) {
 	}
 	if st := serverOf(c, now.Primary).Status; st.OpenTerm != now.Term {
 		t.Errorf("%s was closed by a record of the past: open in term %d", now.Primary, st.OpenTerm)
+	}
+}
+
+func stopReceiver(t *testing.T, s *sandbox.Sandbox, server string) {
+	t.Helper()
+	db, err := s.OpenLocal(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), "STOP REPLICA IO_THREAD"); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -164,24 +164,3 @@ func (l *Local) SetOffline(ctx context.Context, on bool) error {
 	}
 	return l.readBack(ctx, doing, "SELECT @@global.offline_mode = ?", on)
 }
-
-// Heartbeat is what OwnCommit writes besides the server's own facts.
-type Heartbeat struct {
-	// Term is the term of the record, Server the primary's name.
-	Term   uint64
-	Server string
-}
-
-// OwnCommit writes the heartbeat row and returns once that commit has been
-// acknowledged. Begun is a moment before the statement was sent: the
-// acknowledgement proves that no later term was open then. Have one under way
-// at a time: one that waits for acknowledgements holds the row, even after its
-// context has ended.
-func (l *Local) OwnCommit(ctx context.Context, h Heartbeat) (begun time.Time, err error) {
-	begun = time.Now()
-	err = l.exec(ctx, "commit the heartbeat", `INSERT INTO mysqlha.heartbeat (id, term, server, executed_set, counter, at)
-		VALUES (1, ?, ?, @@global.gtid_executed, 1, NOW(6)) AS new
-		ON DUPLICATE KEY UPDATE term = new.term, server = new.server, executed_set = new.executed_set,
-		counter = heartbeat.counter + 1, at = new.at`, h.Term, h.Server)
-	return begun, err
-}

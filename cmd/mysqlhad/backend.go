@@ -63,7 +63,9 @@ func (b *backend) Cluster(ctx context.Context) (api.Cluster, error) {
 			c.Decision, c.DecisionFrom, c.DecisionAt = why.Decision, why.Leader, why.At
 		}
 	})
-	wg.Go(func() { c.LastFailover = b.lastFailover(ctx) })
+	if !c.Stale { // Else etcd would only be waited for.
+		wg.Go(func() { c.LastFailover = b.lastFailover(ctx) })
+	}
 	wg.Wait()
 	c.Derive()
 	return c, nil

@@ -97,8 +97,8 @@ func TestS5_TwoRequiredAcksNeedTwoFollowers(t *testing.T) {
 	c.Record.RequiredAcks = 2
 	c.settle()
 	c.dies("a").settle()
-	c.did("b", all, none).did("c", all, none).did("d", all, none).settle()
-	c.did("b", all, none).did("c", all, none)
+	c.did("b", all, all).did("c", all, all).did("d", all, all).settle()
+	c.did("b", all, all).did("c", all, all)
 	d := c.settle()
 	if c.Record.Term != 1 {
 		t.Fatal("published with one follower of two")
@@ -155,7 +155,7 @@ func TestS5_AFormerPrimaryThatIsContainedBecomesTheFollower(t *testing.T) {
 func TestS5_ACandidateThatDiesIsReplacedByOneThatHoldsTheTarget(t *testing.T) {
 	all := gs("a:1-12")
 	both := func(t *testing.T) *table {
-		c := revoked(t).did("b", all, none).did("c", gs("a:1-11"), gs("a:1-12"))
+		c := revoked(t).did("b", all, all).did("c", gs("a:1-11"), gs("a:1-12"))
 		c.settle()
 		return c
 	}

@@ -113,9 +113,10 @@ func (d *decider) revokeLacks(r Record, missing []string) Decision {
 }
 
 // choose returns the best candidate among servers whose journaled sets hold
-// the whole target, or why there is none (S5).
+// the whole target, or why there is none (S5): one that can be reached before
+// one that cannot, then the one with the least left to apply.
 func (d *decider) choose(p *Plan, sets map[string]Held) (string, string) {
-	best, bestLeft := "", uint64(0)
+	best, bestReached, bestLeft := "", false, uint64(0)
 	for _, name := range d.Servers {
 		held, ok := sets[name]
 		if !ok || !held.All().Contains(p.Target) {
@@ -126,9 +127,9 @@ func (d *decider) choose(p *Plan, sets map[string]Held) (string, string) {
 				"look at them with mysqlbinlog; a human must decide")
 			continue
 		}
-		left := p.Target.Subtract(held.Executed).Count()
-		if best == "" || left < bestLeft {
-			best, bestLeft = name, left
+		reached, left := d.reachable(name), p.Target.Subtract(held.Executed).Count()
+		if best == "" || reached && !bestReached || reached == bestReached && left < bestLeft {
+			best, bestReached, bestLeft = name, reached, left
 		}
 	}
 	if best != "" {

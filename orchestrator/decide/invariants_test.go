@@ -102,7 +102,7 @@ func removalFaults(v View, before Record, after *Record, published bool) (out []
 		out = append(out, "S3: fewer replicas are left in sync than must acknowledge")
 	}
 	for name, run := range after.Runs {
-		if !slices.Contains(after.InSync, name) {
+		if planned := after.Plan != nil && slices.Contains(after.Plan.NewInSync, name); !planned && !slices.Contains(after.InSync, name) {
 			out = append(out, fmt.Sprintf("S4: a run of %s is kept although it is not in sync", name))
 		}
 		if before.Runs[name] != run && run != v.Statuses[name].StartID {

@@ -1,0 +1,438 @@
+package decide
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mysqlha/mysqlha/replication/gtid"
+)
+
+// leaseTime is how long a member's lease outlives its last renewal.
+const leaseTime = 3 * time.Second
+
+// world is a small cluster that obeys specs: an etcd, servers with binary and
+// relay logs, daemons that carry out one small step at a time, and a leader
+// that judges. It knows which transactions clients were told are safe.
+type world struct {
+	t   testing.TB
+	rng *rand.Rand
+	s   Settings
+	now time.Time
+
+	// What stands in etcd.
+	rev, recordRev int64
+	record         *Record
+	specs          map[string]SpecAt
+	statuses       map[string]Status
+
+	names []string
+	hosts map[string]*host
+
+	// The leader.
+	self   string
+	since  time.Time
+	seen   map[string]Observation
+	absent map[string]time.Time
+	last   Decision
+
+	// acked is what clients were told is safe.
+	acked gtid.Set
+	// dropped are links that are cut, by pair or by one name with the leader.
+	dropped map[string]bool
+	// hasty lets daemons begin to acknowledge before etcd has taken back that
+	// they do not.
+	hasty bool
+	trace []string
+}
+
+// commit is a transaction in a primary's binary log that waits to be acknowledged.
+type commit struct {
+	tx     gtid.Set
+	by     map[string]bool
+	client bool
+}
+
+type ack struct {
+	from  string
+	holds gtid.Set
+}
+
+// host is one server with its daemon.
+type host struct {
+	name string
+	// The machine: mysqld and daemon run, the daemon reaches etcd.
+	mysqld, daemon, etcd bool
+	renewed              time.Time
+
+	// On disk.
+	run                int
+	number             int64
+	executed, received gtid.Set
+	binlog, relay      []gtid.Set
+	logged             gtid.Set
+	locked             map[string]bool
+	openedRun          int
+	termSeen           uint64
+
+	// In memory of mysqld.
+	waiting              []commit
+	flying               []ack
+	source               string
+	receiver, acks, wish bool // wish is rpl_semi_sync_replica_enabled
+	semisync             bool
+	k                    int
+	sro, ro              bool
+	contact, committed   time.Time
+
+	// The daemon's work.
+	spec    SpecAt
+	workRun int
+	step    int
+	state   SpecState
+	problem Code
+	held    Held
+	own     gtid.Set
+	open    uint64
+	acksOff bool
+}
+
+func newWorld(t testing.TB, seed uint64, names ...string) *world {
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), s: testSettings(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		specs: make(map[string]SpecAt), statuses: make(map[string]Status), names: names, hosts: make(map[string]*host), dropped: make(map[string]bool)}
+	for _, n := range names {
+		w.hosts[n] = &host{name: n, daemon: true, etcd: true, locked: make(map[string]bool), state: SpecWorking}
+		w.start(n)
+	}
+	w.lead(names[len(names)-1])
+	return w
+}
+
+func (w *world) note(format string, args ...any) {
+	w.trace = append(w.trace, fmt.Sprintf("%7d ms  ", w.now.Sub(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)).Milliseconds())+fmt.Sprintf(format, args...))
+}
+
+func (w *world) fail(format string, args ...any) {
+	w.t.Helper()
+	w.t.Fatalf("%s\n%s", fmt.Sprintf(format, args...), strings.Join(w.trace[max(0, len(w.trace)-60):], "\n"))
+}
+
+func (h *host) startID() string { return fmt.Sprintf("%s%d", h.name, h.run) }
+
+func (h *host) all() gtid.Set { return h.executed.Union(h.received) }
+
+// --- what can happen to machines ---
+
+func (w *world) start(name string) {
+	h := w.hosts[name]
+	if h.mysqld {
+		return
+	}
+	h.mysqld, h.ro, h.sro, h.run = true, true, true, h.run+1
+	w.note("%s: mysqld runs (%s)", name, h.startID())
+}
+
+// kill ends mysqld. What it had flushed it will have committed when it comes
+// back; a power cut takes the end of the relay log along.
+func (w *world) kill(name string, power bool) {
+	h := w.hosts[name]
+	if !h.mysqld {
+		return
+	}
+	for _, c := range h.waiting {
+		h.executed = h.executed.Union(c.tx)
+	}
+	h.mysqld, h.waiting, h.flying, h.receiver, h.acks, h.wish, h.semisync = false, nil, nil, false, false, false, false
+	h.ro, h.sro, h.open, h.own = true, true, 0, gtid.Set{}
+	if power && len(h.relay) > 0 {
+		keep := w.rng.IntN(len(h.relay) + 1)
+		for _, tx := range h.relay[keep:] {
+			h.received = h.received.Subtract(tx)
+		}
+		h.relay = h.relay[:keep]
+	}
+	w.note("%s: mysqld is gone (power cut: %v)", name, power)
+}
+
+func (w *world) crash(name string) {
+	w.kill(name, true)
+	w.hosts[name].daemon = false
+	w.note("%s: host down", name)
+}
+
+func (w *world) boot(name string) {
+	w.hosts[name].daemon, w.hosts[name].etcd = true, true
+	w.start(name)
+}
+
+func (w *world) linked(a, b string) bool { return !w.dropped[a+b] && !w.dropped[b+a] }
+
+// --- replication ---
+
+func (w *world) attached(h *host) *host {
+	src := w.hosts[h.source]
+	if src == nil || !h.mysqld || !h.receiver || !src.mysqld || src.locked[h.name] || !w.linked(h.name, src.name) {
+		return nil
+	}
+	return src
+}
+
+// receive brings the next transaction of its source to h, which acknowledges.
+func (w *world) receive(h *host) {
+	src := w.attached(h)
+	if src == nil {
+		return
+	}
+	h.contact = w.now
+	if !src.logged.Subtract(h.all()).IsEmpty() {
+		for _, tx := range src.binlog {
+			if !h.all().Contains(tx) {
+				h.received = h.received.Union(tx)
+				h.relay = append(h.relay, tx)
+				break
+			}
+		}
+	}
+	if h.acks && len(src.waiting) > 0 {
+		src.flying = append(src.flying, ack{h.name, h.all()})
+	}
+}
+
+func (w *world) apply(h *host) {
+	if h.mysqld && len(h.relay) > 0 && !h.semisync {
+		h.write(h.relay[0])
+		h.executed = h.executed.Union(h.relay[0])
+		h.relay = h.relay[1:]
+	}
+}
+
+func (h *host) write(tx gtid.Set) {
+	h.binlog, h.logged = append(h.binlog, tx), h.logged.Union(tx)
+}
+
+// begin puts a transaction into the binary log; it is answered once k replicas
+// have acknowledged it.
+func (w *world) begin(h *host, client bool) gtid.Set {
+	h.number++
+	tx := gs(fmt.Sprintf("%s:%d", h.name, h.number))
+	h.write(tx)
+	h.waiting = append(h.waiting, commit{tx, make(map[string]bool), client})
+	return tx
+}
+
+// hear lets the oldest acknowledgement on its way arrive at h.
+func (w *world) hear(h *host) {
+	if !h.mysqld || len(h.flying) == 0 {
+		return
+	}
+	a := h.flying[0]
+	h.flying = h.flying[1:]
+	for _, c := range h.waiting {
+		if a.holds.Contains(c.tx) {
+			c.by[a.from] = true
+		}
+	}
+	for len(h.waiting) > 0 && len(h.waiting[0].by) >= h.k {
+		c := h.waiting[0]
+		h.waiting = h.waiting[1:]
+		h.executed, h.committed = h.executed.Union(c.tx), w.now
+		if c.client {
+			w.acked = w.acked.Union(c.tx)
+		}
+	}
+}
+
+// --- the leader ---
+
+func (w *world) lead(name string) {
+	w.self, w.since = name, w.now
+	w.seen, w.absent = make(map[string]Observation), make(map[string]time.Time)
+	w.note("%s leads", name)
+}
+
+func (w *world) probe(h *host) {
+	seen := w.seen[h.name]
+	reached := w.linked(w.self, h.name) && !w.dropped[h.name]
+	if h.daemon && reached {
+		live := w.figures(h)
+		if seen.Live.StartID == live.StartID {
+			seen.ExecutedBefore = seen.Live.Executed
+		} else {
+			seen.ExecutedBefore = seen.ExecutedBefore.Intersect(live.Executed)
+		}
+		seen.DaemonAt, seen.Live = w.now, live
+	}
+	switch {
+	case h.mysqld && reached:
+		seen.SQLAt, seen.SQLFailures, seen.SQLFailure = w.now, 0, FailureNone
+	case reached && h.daemon:
+		seen.SQLFailures, seen.SQLFailure = seen.SQLFailures+1, FailureRefused
+	default:
+		seen.SQLFailures, seen.SQLFailure = seen.SQLFailures+1, FailureSilent
+	}
+	w.seen[h.name] = seen
+}
+
+func (w *world) figures(h *host) Live {
+	l := Live{Server: h.name, Process: h.process(), StartID: h.startID(), Answers: h.mysqld, ReadOnly: h.ro, SuperReadOnly: h.sro,
+		Executed: h.executed, Received: h.received, Source: h.source, Receiver: ReceiverOff, Applier: ReceiverOn,
+		Acks: h.acks, AckEnabled: h.wish, ContactAge: w.now.Sub(h.contact), OpenTerm: h.open, CommitAge: w.now.Sub(h.committed)}
+	if h.receiver {
+		l.Receiver = ReceiverConnecting
+		if w.attached(h) != nil {
+			l.Receiver = ReceiverOn
+		}
+	}
+	return l
+}
+
+func (h *host) process() Process {
+	if h.mysqld {
+		return ProcessRunning
+	}
+	return ProcessGone
+}
+
+func (w *world) view() View {
+	members := make(map[string]Member)
+	for _, n := range w.names {
+		h := w.hosts[n]
+		if w.now.Sub(h.renewed) < leaseTime {
+			members[n] = Member{Server: n, Account: Account{Server: n}}
+			delete(w.absent, n)
+		} else if _, missed := w.absent[n]; !missed {
+			w.absent[n] = w.now
+		}
+	}
+	return View{Self: w.self, LeadingSince: w.since, Servers: w.names, Record: w.record, Revision: w.recordRev,
+		Specs: w.specs, Statuses: w.statuses, Members: members, Absent: w.absent, Seen: w.seen}
+}
+
+// judge decides and commits until there is nothing more to write, and checks
+// every change against the rules.
+func (w *world) judge() {
+	w.t.Helper()
+	for range 40 {
+		v := w.view()
+		d := Decide(v, w.s, w.now)
+		w.last = d
+		if d.Change == nil {
+			return
+		}
+		for _, fault := range faults(v, d.Change, w.s, w.now) {
+			w.fail("%s breaks %s", d.Reason, fault)
+		}
+		w.write(d)
+	}
+	w.fail("the judgement writes something new for ever: %s: %s", w.last.Reason, w.last.Detail)
+}
+
+func (w *world) write(d Decision) {
+	w.rev++
+	if d.Change.Record != nil {
+		r := d.Change.Record.clone()
+		w.record, w.recordRev = &r, w.rev
+	}
+	var told []string
+	for n, s := range d.Change.Specs {
+		w.specs[n] = SpecAt{Spec: s, Revision: w.rev}
+		told = append(told, fmt.Sprintf("%s:%s<%s acks=%v attach=%v", n, s.Goal, s.Source, s.Acks, s.Attach))
+	}
+	slices.Sort(told)
+	plan := ""
+	if p := w.record.Plan; p != nil {
+		plan = p.ID + " " + string(p.Phase)
+	}
+	w.note("leader %s: %s (%s) term %d of %s, in sync %v, plan %s; %s", w.self, d.Reason, d.Detail, w.record.Term, w.record.Primary, w.record.InSync, plan, strings.Join(told, ", "))
+}
+
+// --- the promises ---
+
+func (w *world) check() {
+	w.t.Helper()
+	var writers []string
+	for _, n := range w.names {
+		if h := w.hosts[n]; h.mysqld && !h.ro && len(w.ackers(h)) >= h.k {
+			writers = append(writers, n)
+		}
+	}
+	if len(writers) > 1 {
+		w.fail("two servers can acknowledge writes: %v", writers)
+	}
+	r := w.record
+	if r == nil || r.Term == 0 {
+		return
+	}
+	holds, who := w.hosts[r.Primary].executed.Union(w.hosts[r.Primary].logged), r.Primary
+	if p := r.Plan; p != nil && p.Phase == PhasePromote {
+		holds, who = p.Target, "the target of "+p.ID
+	}
+	if lost := w.acked.Subtract(holds); !lost.IsEmpty() {
+		w.fail("acknowledged writes are lost: %s lacks %s", who, lost)
+	}
+}
+
+// ackers are those whose acknowledgement would reach the server now.
+func (w *world) ackers(h *host) []string {
+	var out []string
+	for _, n := range w.names {
+		if f := w.hosts[n]; f.acks && f.source == h.name && w.attached(f) != nil {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// --- time ---
+
+// tick lets 20 ms pass in which everything happens that can.
+func (w *world) tick() {
+	w.t.Helper()
+	w.now = w.now.Add(20 * time.Millisecond)
+	for _, n := range w.names {
+		h := w.hosts[n]
+		if h.mysqld && !h.ro && len(h.waiting) < 3 && w.rng.IntN(4) == 0 {
+			w.begin(h, true)
+		}
+		w.work(h)
+		w.report(h)
+		w.receive(h)
+		w.apply(h)
+		w.hear(h)
+		w.probe(h)
+		w.check()
+	}
+	w.judge()
+	w.check()
+}
+
+// until ticks until the condition holds, for at most two minutes.
+func (w *world) until(what string, done func() bool) {
+	w.t.Helper()
+	for range 6000 {
+		if done() {
+			return
+		}
+		w.tick()
+	}
+	w.fail("never came: %s; the leader says %s (%s), waits %v", what, w.last.Reason, w.last.Detail, w.last.Waits)
+}
+
+// isOpen tells whether the server takes writes in the record's term and the
+// leader has nothing left to do.
+func (w *world) isOpen(name string) bool {
+	r := w.record
+	return r != nil && r.Primary == name && r.Plan == nil && w.hosts[name].open == r.Term && r.Term > 0
+}
+
+func (w *world) openAnywhere() bool { return w.record != nil && w.isOpen(w.record.Primary) }
+
+// writes tells whether clients can write: something new was acknowledged.
+func (w *world) writes(within string) {
+	w.t.Helper()
+	before := w.acked
+	w.until("a write is acknowledged "+within, func() bool { return !w.acked.Equal(before) })
+}
