@@ -32,6 +32,7 @@ func TestOneClusterFromBootstrapToFailover(t *testing.T) {
 		{"a source without acknowledgers makes commits wait and still answers", func(t *testing.T) { becomeSource(t, a) }},
 		{"locked accounts are out and unlocked ones come back", func(t *testing.T) { lockAccounts(t, a, b, c) }},
 		{"after an acknowledged commit of its own the primary opens", func(t *testing.T) { open(t, a) }},
+		{"a commit that was received before the receiver acknowledged is nudged through", func(t *testing.T) { nudged(t, a, b, c) }},
 		{"revoked replicas hold every acknowledged write and let no other be", func(t *testing.T) { revoke(t, a, b, c) }},
 		{"the candidate is promoted and the other follows it", func(t *testing.T) { promote(t, a, b, c) }},
 		{"what an operator changes is found by the check", func(t *testing.T) { badVariables(t, b) }},
@@ -145,7 +146,7 @@ func becomeSource(t *testing.T, a *server) {
 	s = a.read(t)
 	n, err := a.local.WaitSessions(ctx)
 	do(t, "waiting sessions", err)
-	if n != 1 || s.SemiSync.WaitSessions != 1 || s.SemiSync.Clients != 0 || !s.SemiSync.SourceStatus {
+	if n < 1 || s.SemiSync.WaitSessions != n || s.SemiSync.Clients != 0 || !s.SemiSync.SourceStatus {
 		t.Fatalf("with a waiting commit: %d sessions, %+v", n, s.SemiSync)
 	}
 	hangs(t, "super_read_only behind a waiting commit", 300*time.Millisecond, a.local.SetSuperReadOnly)
@@ -233,6 +234,34 @@ func open(t *testing.T, a *server) {
 	if n, err = a.local.KillClients(ctx); err != nil || n != 1 {
 		t.Fatalf("killed %d sessions of clients: %v", n, err)
 	}
+}
+
+func nudged(t *testing.T, a, b, c *server) {
+	ctx := t.Context()
+	acks := func(on bool, servers ...*server) {
+		for _, s := range servers {
+			do(t, "switch acks", s.local.SetReplicaAcks(ctx, on))
+			do(t, "restart the receiver", s.local.RestartReceiver(ctx))
+		}
+	}
+	acks(false, b, c)
+	eventually(t, "nobody acknowledges", func() bool { return a.read(t).SemiSync.Clients == 0 })
+	before := b.read(t).Executed
+	done := make(chan error, 1)
+	go func() {
+		_, err := a.local.OwnCommit(ctx, replication.Heartbeat{Term: 1, Server: "a"})
+		done <- err
+	}()
+	eventually(t, "the commit is received without an acknowledgement", func() bool { return !b.read(t).Executed.Equal(before) })
+	acks(true, b)
+	select {
+	case err := <-done:
+		do(t, "own commit", err)
+	case <-time.After(20 * time.Second):
+		t.Fatal("the commit waits for ever, although a replica that has it acknowledges")
+	}
+	acks(true, c)
+	eventually(t, "both acknowledge again", func() bool { return a.read(t).SemiSync.Clients == 2 })
 }
 
 func revoke(t *testing.T, a, b, c *server) {

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -14,12 +15,13 @@ type Heartbeat struct {
 }
 
 const (
-	// heartbeatRow is the id of the row that OwnCommit writes, firstNudgeRow
-	// that of the first nudge.
-	heartbeatRow  = 1
-	firstNudgeRow = 2
-	// mostNudges bounds the sessions that nudges may leave waiting.
-	mostNudges = 4
+	// heartbeatRow is the id of the row that OwnCommit writes. Nudges write one
+	// of the others by chance, up to lastRow: some may be locked by nudges that
+	// still wait although their context has ended.
+	heartbeatRow = 1
+	lastRow      = 255
+	// mostNudges bounds the sessions that one commit's nudges may leave waiting.
+	mostNudges = 5
 	// firstNudge is how long a commit waits before the first nudge; each pause
 	// after it is three times as long.
 	firstNudge = 40 * time.Millisecond
@@ -57,7 +59,8 @@ func (l *Local) nudge(ctx context.Context, h Heartbeat) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	pause := firstNudge
-	for row := firstNudgeRow; row < firstNudgeRow+mostNudges; row++ {
+	for range mostNudges {
+		row := heartbeatRow + 1 + rand.IntN(lastRow-heartbeatRow)
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():

@@ -38,12 +38,16 @@ func TestNoAcknowledgedWriteIsLostWhateverDiesWhenever(t *testing.T) {
 			terms += int(w.record.Term) - 1
 			w.heal()
 			for range 1500 {
+				for _, n := range w.names {
+					w.start(n) // The supervisor.
+				}
 				if w.tick(); w.openAnywhere() {
 					opens++
 					return
 				}
 			}
 			named++
+			t.Logf("waits in the end: %s (%s): %v", w.last.Reason, w.last.Detail, w.last.Waits)
 			if len(w.last.Waits) == 0 {
 				w.fail("with everything back the cluster neither opens nor says what it waits for: %+v", w.last)
 			}

@@ -366,6 +366,13 @@ func (w *world) check() {
 	if r == nil || r.Term == 0 {
 		return
 	}
+	if p := w.hosts[r.Primary]; p.mysqld && !p.ro && p.open == r.Term {
+		for _, n := range w.ackers(p) {
+			if !slices.Contains(r.InSync, n) {
+				w.fail("%s acknowledges to %s without being listed", n, p.name)
+			}
+		}
+	}
 	holds, who := w.hosts[r.Primary].executed.Union(w.hosts[r.Primary].logged), r.Primary
 	if p := r.Plan; p != nil && p.Phase == PhasePromote {
 		holds, who = p.Target, "the target of "+p.ID
