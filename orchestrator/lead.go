@@ -15,7 +15,7 @@ import (
 
 // tickInterval is how often the loop judges even if nothing was heard: silence
 // must be noticed too.
-const tickInterval = 50 * time.Millisecond
+const tickInterval = 100 * time.Millisecond
 
 // Probes are what a leader asks of one server.
 type Probes struct {

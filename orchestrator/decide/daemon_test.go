@@ -32,7 +32,7 @@ func (w *world) work(h *host) {
 // was done does not hold any more, and tells whether there is work.
 func (w *world) begun(h *host) bool {
 	if key := int(h.spec.Revision)<<8 | h.run&0xff; key != h.workRun {
-		h.workRun, h.step, h.state, h.problem, h.held, h.own = key, 0, SpecWorking, "", Held{}, gtid.Set{}
+		h.workRun, h.step, h.state, h.problem, h.held, h.own, h.acksOff = key, 0, SpecWorking, "", Held{}, gtid.Set{}, false
 	}
 	if h.spec.Term < h.termSeen {
 		h.state, h.problem = SpecRefused, CodeTermWentBack
@@ -126,17 +126,10 @@ func (w *world) follow(h *host) {
 		}
 		h.step = 1
 	case h.step == 1:
-		if h.spec.Acks && !w.hasty {
-			h.acksOff = false
-			if !h.etcd {
-				return
-			}
-			w.put(h)
-		}
 		h.wish = h.spec.Acks
 		h.step = 2
 	case h.step == 2:
-		h.receiver, h.acks = true, h.wish
+		h.receiver, h.acks, h.acksOff = true, h.wish, !h.wish
 		h.step = 3
 	case w.attached(h) != nil && h.all().Contains(h.spec.Target):
 		h.finish()
@@ -198,22 +191,19 @@ func (w *world) primary(h *host) {
 	}
 }
 
-// report polls and writes the status.
+// report writes the status.
 func (w *world) report(h *host) {
-	if h.daemon && h.mysqld {
-		h.acksOff = !h.wish && !h.acks
-	}
 	if h.daemon && h.etcd {
 		w.put(h)
 	}
 }
 
 func (w *world) put(h *host) {
-	st := Status{Process: h.process(), StartID: h.startID(), OpenTerm: h.open, AcksOff: h.acksOff && h.mysqld, TermSeen: h.termSeen,
+	st := Status{Process: h.process(), StartID: h.startID(), OpenTerm: h.open, TermSeen: h.termSeen,
 		Empty: h.executed.IsEmpty() && h.received.IsEmpty() && h.mysqld}
 	if h.mysqld && h.workRun == int(h.spec.Revision)<<8|h.run&0xff {
 		st.SpecRevision, st.State, st.Problem, st.Held = h.spec.Revision, h.state, h.problem, h.held
-		st.Held.StartID = h.startID()
+		st.Held.StartID, st.AcksOff = h.startID(), h.acksOff
 	}
 	w.statuses[h.name] = st
 }

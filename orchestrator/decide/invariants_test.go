@@ -212,7 +212,9 @@ func attachFaults(v View, after *Record, spec Spec, name string) (out []string) 
 		}
 	}
 	for _, f := range spec.Attach {
-		if !slices.Contains(after.InSync, f) && !v.Statuses[f].AcksOff {
+		st, at := v.Statuses[f], v.Specs[f]
+		sure := st.AcksOff && st.SpecRevision == at.Revision && at.Goal == GoalFollow && !at.Acks
+		if !slices.Contains(after.InSync, f) && !sure {
 			out = append(out, fmt.Sprintf("S3: %s lets %s in, which may acknowledge and is not listed", name, f))
 		}
 	}

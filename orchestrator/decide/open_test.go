@@ -18,37 +18,6 @@ func unmet(t *testing.T) {
 	}
 }
 
-// The status of a daemon that is cut off is what it last wrote: here that c
-// does not acknowledge, written a moment before it began to.
-func TestS3_AnOldWordThatAReplicaDoesNotAcknowledgeLetsNobodyIn(t *testing.T) {
-	unmet(t)
-	w := running(t, 20, "a", "b", "c")
-	w.hasty = true
-	c := w.hosts["c"]
-	w.kill("c", false)
-	w.start("c")
-	w.until("c is about to acknowledge", func() bool { return c.spec.Goal == GoalFollow && c.step == 1 && w.statuses["c"].AcksOff })
-	c.etcd = false
-	w.until("c is dropped", func() bool { return !slices.Contains(w.record.InSync, "c") })
-	w.dropped["ab"] = true // Now only c can acknowledge.
-	w.pass(time.Second)
-	w.dropped["ab"] = false
-	w.crash("a")
-	w.until("failover", func() bool { return w.record.Term == 2 && w.openAnywhere() })
-}
-
-// The same by hand, as one decision.
-func TestS3_ALockedOutReplicaIsLetInOnlyByAStatusOfItsNewestSpec(t *testing.T) {
-	unmet(t)
-	c := healthy(t, "a", "b", "c")
-	c.status("c", func(s *Status) { s.AcksOff = true })
-	c.vanishes("c").pass(3 * time.Second).settle()
-	c.did("a", gs("a:1-12"), none).settle()
-	if slices.Contains(c.Specs["a"].Attach, "c") {
-		t.Error("c is let in by a status from before it was told not to acknowledge")
-	}
-}
-
 // A transaction that waits for its acknowledgement is in the relay log of a
 // replica and not yet executed by the primary. It is not errant.
 func TestS7_AReplicaThatHoldsAWaitingTransactionMayReattach(t *testing.T) {
@@ -199,4 +168,22 @@ func TestAClosedPrimaryAdmitsAServerThatHoldsAllItHas(t *testing.T) {
 	w.boot("a")
 	w.boot("c")
 	w.until("a opens with c", func() bool { return w.isOpen("a") })
+}
+
+// A host that answers that nobody listens is evidence at once, not after the
+// time that silence needs.
+func TestARefusedConnectionIsEvidenceBeforeTheDetectionTime(t *testing.T) {
+	unmet(t)
+	c := healthy(t, "a", "b", "c")
+	c.deaf["a"] = true
+	c.pass(500 * time.Millisecond)
+	seen := c.Seen["a"]
+	seen.SQLFailure, seen.SQLFailures, seen.Live.OpenTerm = FailureRefused, 2, 0
+	c.Seen["a"] = seen
+	for _, name := range []string{"b", "c"} {
+		c.live(name, func(l *Live) { l.Receiver = ReceiverConnecting })
+	}
+	if d := c.decide(); d.Reason != ReasonRefused {
+		t.Errorf("%s (%s)", d.Reason, d.Detail)
+	}
 }

@@ -171,6 +171,10 @@ func TestS3_ALockedOutReplicaIsLetInOnlyWhenItDoesNotAcknowledge(t *testing.T) {
 	if slices.Contains(c.Specs["a"].Attach, "c") {
 		t.Fatal("c is let in although its daemon never said that it does not acknowledge")
 	}
+	c.status("c", func(s *Status) { s.AcksOff, s.SpecRevision = true, c.Specs["c"].Revision-1 })
+	if c.settle(); slices.Contains(c.Specs["a"].Attach, "c") {
+		t.Fatal("c is let in by a word from before it was told not to acknowledge")
+	}
 	c.status("c", func(s *Status) { s.AcksOff, s.SpecRevision = true, c.Specs["c"].Revision })
 	if c.settle(); !slices.Contains(c.Specs["a"].Attach, "c") {
 		t.Error("c is not let in although it does not acknowledge")

@@ -180,3 +180,24 @@ func TestAPrimaryThatOnlyItsLeaderDoesNotSeeIsLeftAlone(t *testing.T) {
 		t.Errorf("plan %+v", w.record.Plan)
 	}
 }
+
+// The status of a daemon that is cut off is what it last wrote: here that c
+// does not acknowledge, written a moment before it was told to.
+func TestS3_AnOldWordThatAReplicaDoesNotAcknowledgeLetsNobodyIn(t *testing.T) {
+	w := running(t, 20, "a", "b", "c")
+	c := w.hosts["c"]
+	w.crash("c")
+	w.until("c is dropped", func() bool { return !slices.Contains(w.record.InSync, "c") && w.record.Plan == nil })
+	w.boot("c")
+	w.until("c may acknowledge, and etcd has not heard that it does", func() bool {
+		return c.spec.Acks && c.spec.Goal == GoalFollow && w.specs["c"].Acks && c.acks
+	})
+	st := w.statuses["c"]
+	st.AcksOff, c.etcd = true, false
+	w.statuses["c"] = st
+	w.until("c is dropped again", func() bool { return !slices.Contains(w.record.InSync, "c") && w.record.Plan == nil })
+	w.pass(time.Second)
+	if slices.Contains(w.specs["a"].Attach, "c") {
+		t.Error("c is let in")
+	}
+}

@@ -43,10 +43,7 @@ type world struct {
 	acked gtid.Set
 	// dropped are links that are cut, by pair or by one name with the leader.
 	dropped map[string]bool
-	// hasty lets daemons begin to acknowledge before etcd has taken back that
-	// they do not.
-	hasty bool
-	trace []string
+	trace   []string
 }
 
 // commit is a transaction in a primary's binary log that waits to be acknowledged.
