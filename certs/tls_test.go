@@ -61,8 +61,8 @@ var (
 )
 
 // connect makes one connection over which a byte goes from server to client,
-// and returns the errors of both ends, and what the server saw of the client.
-func connect(t *testing.T, server, client *tls.Config) (clientErr, serverErr error, seen tls.ConnectionState) {
+// and returns what the server saw of the client, and the errors of both ends.
+func connect(t *testing.T, server, client *tls.Config) (seen tls.ConnectionState, clientErr, serverErr error) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -89,7 +89,7 @@ func connect(t *testing.T, server, client *tls.Config) (clientErr, serverErr err
 	}()
 	clientErr = dialOnce(listener.Addr().String(), client)
 	serverErr = <-done
-	return clientErr, serverErr, seen
+	return seen, clientErr, serverErr
 }
 
 func dialOnce(address string, config *tls.Config) error {
@@ -146,7 +146,7 @@ func TestBothEndsVerifyEachOther(t *testing.T) {
 			t.Run(c.name+", "+version, func(t *testing.T) {
 				server, client := ServerConfig(c.server.files(), true), ClientConfig(c.client.files(), c.serverName)
 				client.MaxVersion = number
-				atClient, atServer, _ := connect(t, server, client)
+				_, atClient, atServer := connect(t, server, client)
 				switch {
 				case c.atClient == "" && c.atServer == "":
 					if atClient != nil || atServer != nil {
@@ -169,12 +169,12 @@ func TestOldVersionsOfTLSAreRefused(t *testing.T) {
 	e := newEnd(t, ca, ca, time.Now(), db1)
 	client := ClientConfig(e.files(), "127.0.0.1")
 	client.MinVersion, client.MaxVersion = tls.VersionTLS11, tls.VersionTLS11
-	if err, _, _ := connect(t, ServerConfig(e.files(), false), client); err == nil {
+	if _, err, _ := connect(t, ServerConfig(e.files(), false), client); err == nil {
 		t.Error("a server spoke TLS 1.1")
 	}
 	server := ServerConfig(e.files(), false)
 	server.MinVersion, server.MaxVersion = tls.VersionTLS11, tls.VersionTLS11
-	if err, _, _ := connect(t, server, ClientConfig(e.files(), "127.0.0.1")); err == nil {
+	if _, err, _ := connect(t, server, ClientConfig(e.files(), "127.0.0.1")); err == nil {
 		t.Error("a client spoke TLS 1.1")
 	}
 }
@@ -198,7 +198,7 @@ func TestAServerAsksForCertificatesAsConfigured(t *testing.T) {
 		{"optional and of another CA", OptionalClientServerConfig(e.files()), foreign.files(), false, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			atClient, atServer, seen := connect(t, c.server, ClientConfig(c.client, "127.0.0.1"))
+			seen, atClient, atServer := connect(t, c.server, ClientConfig(c.client, "127.0.0.1"))
 			if ok := atClient == nil && atServer == nil; ok != c.ok || len(seen.PeerCertificates) != c.seen {
 				t.Errorf("client %v, server %v, %d certificates seen", atClient, atServer, len(seen.PeerCertificates))
 			}
@@ -226,7 +226,7 @@ func TestAClientOfSeveralServersAcceptsTheirNamesOnly(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			client := ClientConfigAny(e.files(), c.names)
 			client.ServerName = c.sni
-			err, _, _ := connect(t, ServerConfig(e.files(), true), client)
+			_, err, _ := connect(t, ServerConfig(e.files(), true), client)
 			if (err == nil) != c.ok {
 				t.Errorf("got %v", err)
 			}
@@ -241,7 +241,7 @@ func TestReplacedFilesAreUsedAtTheNextHandshake(t *testing.T) {
 	server, client := ServerConfig(srv.files(), true), ClientConfig(cli.files(), "db1.example")
 	expect := func(stage string, ok bool) {
 		t.Helper()
-		atClient, atServer, _ := connect(t, server, client)
+		_, atClient, atServer := connect(t, server, client)
 		if got := atClient == nil && atServer == nil; got != ok {
 			t.Errorf("%s: client %v, server %v", stage, atClient, atServer)
 		}
@@ -276,7 +276,7 @@ func TestUnusableFilesLeaveTheFormerOnesInUse(t *testing.T) {
 	expect := func(stage string, reports int) {
 		t.Helper()
 		for range 2 {
-			if atClient, atServer, _ := connect(t, server, client); atClient != nil || atServer != nil {
+			if _, atClient, atServer := connect(t, server, client); atClient != nil || atServer != nil {
 				t.Errorf("%s: client %v, server %v", stage, atClient, atServer)
 			}
 		}
@@ -316,10 +316,10 @@ func TestWithoutUsableFilesNothingIsTrusted(t *testing.T) {
 	if err := bad.files().Check(); err == nil {
 		t.Error("an unusable CA passed the check")
 	}
-	if err, _, _ := connect(t, ServerConfig(good.files(), true), ClientConfig(bad.files(), "db1.example")); err == nil {
+	if _, err, _ := connect(t, ServerConfig(good.files(), true), ClientConfig(bad.files(), "db1.example")); err == nil {
 		t.Error("a client without a CA trusted a server")
 	}
-	if _, err, _ := connect(t, ServerConfig(bad.files(), true), ClientConfig(good.files(), "db1.example")); err == nil {
+	if _, _, err := connect(t, ServerConfig(bad.files(), true), ClientConfig(good.files(), "db1.example")); err == nil {
 		t.Error("a server without a CA trusted a client")
 	}
 }

@@ -151,12 +151,27 @@ func (w *worker) revoke(ctx context.Context) error {
 		if err := w.local().SetReplicaAcks(ctx, false); err != nil {
 			return err
 		}
-		return w.stopReceiver(ctx)
+		if err := w.stopReceiver(ctx); err != nil {
+			return err
+		}
+		return w.revoked(ctx)
 	})
 	if err != nil {
 		return err
 	}
 	return w.step("read_sets", func() error { return w.readHeld(ctx) })
+}
+
+// revoked reads back that nothing more can be acknowledged.
+func (w *worker) revoked(ctx context.Context) error {
+	snap, err := w.local().Read(ctx)
+	if err != nil {
+		return err
+	}
+	if snap.SemiSync.ReplicaEnabled || snap.Receiver == decide.ReceiverOn {
+		return fmt.Errorf("%s is not revoked: receiver %s, acknowledging %t", w.m.o.Server, snap.Receiver, snap.SemiSync.ReplicaEnabled)
+	}
+	return nil
 }
 
 // follow replicates from the source. The switch for acknowledgements is set
@@ -173,8 +188,9 @@ func (w *worker) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if w.m.serverAt(snap.SourceHost, snap.SourcePort) != w.spec.Source || snap.Receiver == decide.ReceiverOff {
-		if err := w.step("repoint", func() error { return w.repoint(ctx, a) }); err != nil {
+	already := w.m.serverAt(snap.SourceHost, snap.SourcePort) == w.spec.Source
+	if !already || snap.Receiver == decide.ReceiverOff {
+		if err := w.step("repoint", func() error { return w.repoint(ctx, a, already) }); err != nil {
 			return err
 		}
 	}
@@ -207,8 +223,10 @@ func (w *worker) confirmAcksOff(ctx context.Context) {
 }
 
 // repoint points a stopped receiver at the source, after making sure that this
-// server has nothing that the source lacks (S7).
-func (w *worker) repoint(ctx context.Context, a Address) error {
+// server has nothing that the source lacks (S7). What it received from that
+// very source is there, even if it waits there for its acknowledgement and so
+// is not in gtid_executed yet.
+func (w *worker) repoint(ctx context.Context, a Address, already bool) error {
 	if err := w.local().SetReplicaAcks(ctx, false); err != nil {
 		return err
 	}
@@ -225,7 +243,11 @@ func (w *worker) repoint(ctx context.Context, a Address) error {
 			return err
 		}
 	}
-	if beyond := held.All().Subtract(there); !beyond.IsEmpty() {
+	have := held.All()
+	if already {
+		have = held.Executed.Subtract(held.Received)
+	}
+	if beyond := have.Subtract(there); !beyond.IsEmpty() {
 		return &refusal{decide.CodeDiverged, fmt.Sprintf("%s has transactions that %s does not have: %s", w.m.o.Server, w.spec.Source, beyond)}
 	}
 	r := w.m.o.Replication

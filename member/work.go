@@ -61,7 +61,7 @@ func (s *state) work() error {
 		if s.retryAt.IsZero() {
 			s.retryAt = now.Add(retryPause)
 		}
-		if now.Before(s.retryAt) || j.state == decide.SpecRefused {
+		if now.Before(s.retryAt) || j.state == decide.SpecRefused && j.problem != decide.CodeDiverged {
 			return nil
 		}
 	}
@@ -79,6 +79,9 @@ func (s *state) start() error {
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	j := &job{spec: s.spec, run: s.proc.StartID, cancel: cancel, done: make(chan struct{}), state: decide.SpecWorking}
+	if old := s.job; old != nil && old.spec.Revision == j.spec.Revision && old.run == j.run {
+		j.acksOff = old.acksOff // Nothing has switched it on since.
+	}
 	s.job = j
 	if s.spec.Term < s.m.terms.seen.Term {
 		// S1: etcd speaks of the past.

@@ -67,14 +67,7 @@ func (l *lead) daemon(p Probes, server string) func(context.Context) (string, fu
 			return "unreachable", func(*lead) {}
 		}
 		return "", func(l *lead) {
-			seen := l.seen[server]
-			if seen.Live.StartID == live.StartID {
-				seen.ExecutedBefore = seen.Live.Executed
-			} else {
-				seen.ExecutedBefore = seen.ExecutedBefore.Intersect(live.Executed)
-			}
-			seen.DaemonAt, seen.Live = asked, live
-			l.seen[server] = seen
+			l.seen[server] = l.seen[server].Heard(live, asked, time.Now())
 		}
 	}
 }

@@ -110,7 +110,7 @@ func newLogger(o config.Log, stderr io.Writer) *slog.Logger {
 		text = err == nil && info.Mode()&os.ModeCharDevice != 0
 	}
 	if text {
-		return slog.New(tint.NewHandler(stderr, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: os.Getenv("NO_COLOR") != ""}))
+		return slog.New(tint.NewTextHandler(stderr, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: os.Getenv("NO_COLOR") != ""}))
 	}
 	return slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
 }

@@ -96,6 +96,7 @@ func (d *decider) awaitAttached() Decision {
 		return Decision{Reason: ReasonPlanWaits, Detail: fmt.Sprintf("%d of %d replicas attached", len(in), len(d.Servers)-1)}
 	}
 	r.Term, r.InSync, r.Complete, r.Published = 1, sorted(in), true, d.now
+	r.Base = r.Plan.Target
 	r.Plan.advance(PhaseOpen, d.now)
 	return Decision{Reason: ReasonPlanContinues, Detail: "term 1: " + r.Primary, Change: d.change(r, d.standing(r))}
 }

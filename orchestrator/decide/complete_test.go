@@ -132,7 +132,7 @@ func TestS5_AFormerPrimaryThatIsContainedBecomesTheFollower(t *testing.T) {
 		"what was probed is of the run that is": {gs("a:1-12"), func(l *Live) { l.StartID = "a1" }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := chosen(t).vanishes("c").returns("a", "a2", tc.executed)
+			c := chosen(t).vanishes("c").returns("a", "a2", tc.executed).did("a", tc.executed, none)
 			c.live("a", tc.spoil)
 			c.settle()
 			if got := slices.Contains(c.Record.Plan.NewInSync, "a"); got != tc.follows {

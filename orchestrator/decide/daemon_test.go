@@ -38,6 +38,9 @@ func (w *world) begun(h *host) bool {
 		h.state, h.problem = SpecRefused, CodeTermWentBack
 	}
 	switch {
+	case h.state == SpecRefused && h.problem == CodeDiverged:
+		h.state, h.problem, h.step = SpecWorking, "", 0
+		return true
 	case h.state == SpecRefused:
 		return false
 	case h.state != SpecDone:
@@ -112,7 +115,11 @@ func (w *world) follow(h *host) {
 				there = src.executed
 			}
 			h.wish, h.receiver, h.acks = false, false, false
-			if !there.Contains(h.all()) {
+			have := h.all()
+			if h.source == h.spec.Source {
+				have = h.executed.Subtract(h.received)
+			}
+			if !there.Contains(have) {
 				h.state, h.problem = SpecRefused, CodeDiverged
 				return
 			}

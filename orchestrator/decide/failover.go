@@ -15,13 +15,15 @@ func (d *decider) openFailover(h health) Decision {
 	r := d.Record.clone()
 	var out []string
 	for _, name := range r.InSync {
-		if !d.reachable(name) {
+		// One that restarted proves nothing: no receiver is stopped for it (S4).
+		if !d.reachable(name) || d.Statuses[name].StartID != r.Runs[name] {
 			out = append(out, name)
+			d.noteRestarted(name)
 		}
 	}
 	if len(out) >= r.RequiredAcks {
 		d.wait(CodeCannotReachReplicas, "", fmt.Sprintf(
-			"%s is dead (%s); %s may have acknowledged what nobody else has and cannot be reached, so no other server is known to hold every acknowledged write",
+			"%s is dead (%s); %s may have acknowledged what nobody else has and cannot be asked (out of reach, or restarted and not caught up since), so no other server is known to hold every acknowledged write",
 			r.Primary, h.detail, strings.Join(out, ", ")),
 			fmt.Sprintf("bring back %s, or %s", strings.Join(out, " or "), r.Primary))
 		return Decision{Reason: ReasonNotEnoughProof, Detail: h.detail}
@@ -38,6 +40,14 @@ func (d *decider) openFailover(h health) Decision {
 	change := d.change(r, d.revokeSpecs(r))
 	change.History = history
 	return Decision{Reason: h.reason, Detail: h.detail, Change: change}
+}
+
+// noteRestarted names a replica whose run of mysqld is not the one in which it
+// was known.
+func (d *decider) noteRestarted(name string) {
+	if run := d.Statuses[name].StartID; run != "" && run != d.Record.Runs[name] {
+		d.wait(CodeReplicaRestarted, name, name+" restarted since it was last known to hold all of the primary's transactions, so what it has proves nothing", "")
+	}
 }
 
 func (d *decider) revokeSpecs(r Record) map[string]Spec {
@@ -77,7 +87,7 @@ func (d *decider) awaitRevoked() Decision {
 		case st.Held.StartID != r.Runs[name]:
 			// S4: a restart may have lost what it had acknowledged.
 			missing = append(missing, name)
-			d.wait(CodeReplicaRestarted, name, name+" restarted since it was last known to hold all of the primary's transactions, so what it has proves nothing", "")
+			d.noteRestarted(name)
 		default:
 			sets[name] = st.Held
 		}
@@ -89,9 +99,27 @@ func (d *decider) awaitRevoked() Decision {
 	p.Target = union(sets)
 	candidate, why := d.choose(p, sets)
 	if candidate == "" {
+		if d.now.Sub(d.Record.Plan.PhaseSince()) > 2*d.settings.Detection {
+			if back, ok := d.abandon(d.Record.clone()); ok {
+				return back
+			}
+		}
 		return Decision{Reason: ReasonNotEnoughProof, Detail: why}
 	}
 	return d.promote(r, candidate, keys(sets))
+}
+
+// abandon gives up a failover in which nothing was chosen yet, if the old
+// primary turns out to be there.
+func (d *decider) abandon(r Record) (Decision, bool) {
+	h := d.primaryHealth()
+	if !h.alive {
+		return Decision{Reason: h.reason, Detail: h.detail, Yield: h.yield}, false
+	}
+	history := d.finish(&r, "abandoned: "+h.detail)
+	change := d.change(r, d.standing(r))
+	change.History = history
+	return Decision{Reason: ReasonPlanAbandoned, Detail: h.detail, Change: change}, true
 }
 
 // revokeLacks waits for the missing, or abandons the plan if the old primary
@@ -102,12 +130,11 @@ func (d *decider) revokeLacks(r Record, missing []string) Decision {
 	if waited > 2*d.settings.Detection {
 		d.wait(CodeCannotReachReplicas, "", fmt.Sprintf("%s; each may have acknowledged what nobody else has", detail),
 			fmt.Sprintf("bring back %s, or %s", strings.Join(missing, " or "), r.Primary))
-		if h := d.primaryHealth(); h.alive {
-			history := d.finish(&r, "abandoned: "+h.detail)
-			change := d.change(r, d.standing(r))
-			change.History = history
-			return Decision{Reason: ReasonPlanAbandoned, Detail: h.detail, Change: change}
+		back, ok := d.abandon(r)
+		if ok {
+			return back
 		}
+		return Decision{Reason: ReasonPlanWaits, Detail: detail, Yield: back.Yield}
 	}
 	return Decision{Reason: ReasonPlanWaits, Detail: detail}
 }
@@ -142,9 +169,9 @@ func (d *decider) choose(p *Plan, sets map[string]Held) (string, string) {
 
 // errant returns what a replica has executed that its primary is not known to
 // have had: neither reported by it in the heartbeat row, nor seen by the
-// leader's probe, nor received from it.
+// leader's probe, nor received from it, nor what its term began with.
 func (d *decider) errant(primary string, held Held) gtid.Set {
-	known := held.Reported.Union(held.Received).Union(d.Seen[primary].Live.Executed)
+	known := held.Reported.Union(held.Received).Union(d.Seen[primary].Live.Executed).Union(d.Record.Base)
 	return held.Executed.Subtract(known)
 }
 
@@ -166,8 +193,16 @@ func (d *decider) promoteSpecs(r Record) map[string]Spec {
 		p.Candidate: {Goal: GoalPromote, Term: r.Term, Plan: p.ID, Target: p.Target,
 			Attach: p.NewInSync, RequiredAcks: r.RequiredAcks},
 	}
-	for _, name := range p.NewInSync {
-		specs[name] = Spec{Goal: GoalFollow, Term: r.Term, Plan: p.ID, Source: p.Candidate, Acks: true, Target: p.Target}
+	// All others stand: one that was chosen before must not stay prepared, and
+	// nobody may receive from elsewhere while it is judged as a follower.
+	for _, name := range d.Servers {
+		switch {
+		case name == p.Candidate:
+		case slices.Contains(p.NewInSync, name):
+			specs[name] = Spec{Goal: GoalFollow, Term: r.Term, Plan: p.ID, Source: p.Candidate, Acks: true, Target: p.Target}
+		default:
+			specs[name] = Spec{Goal: GoalStand, Term: r.Term, Plan: p.ID, Why: "a failover is under way"}
+		}
 	}
 	return specs
 }
@@ -209,14 +244,14 @@ func (d *decider) awaitPromoted() Decision {
 	return Decision{Reason: ReasonPlanWaits, Detail: detail}
 }
 
-// lost tells whether the candidate died: by its daemon's word, or because both
-// its daemon's lease and its mysqld have been gone for the removal delay.
+// lost tells whether the candidate died, by its daemon's word, or lost its
+// daemon for the removal delay: without it, it can never open.
 func (d *decider) lost(server string) bool {
 	if p := d.Statuses[server].Process; p == ProcessExiting || p == ProcessGone {
 		return true
 	}
 	since, absent := d.Absent[server]
-	return absent && d.now.Sub(since) > d.settings.RemovalDelay && !d.fresh(d.Seen[server].SQLAt, d.settings.RemovalDelay)
+	return absent && d.now.Sub(since) > d.settings.RemovalDelay
 }
 
 // chooseAgain replaces a candidate that died. The journaled sets still say what
@@ -227,7 +262,10 @@ func (d *decider) chooseAgain(r Record) Decision {
 	p := r.Plan
 	alive := make(map[string]Held)
 	for name, held := range p.Sets {
-		if name != p.Candidate && d.reachable(name) {
+		if f, done := d.did(name, GoalFollow, p.ID); done && f.Held.StartID == held.StartID {
+			held = f.Held // It has received more since.
+		}
+		if name != p.Candidate && d.reachable(name) && d.Statuses[name].StartID == held.StartID {
 			alive[name] = held
 		}
 	}
@@ -253,6 +291,9 @@ func (d *decider) moreFollowers(p *Plan) []string {
 			continue
 		}
 		live := d.Seen[name].Live
+		if _, stands := d.did(name, GoalStand, d.Specs[name].Plan); !stands || live.Receiver != ReceiverOff {
+			continue // What it has may still grow.
+		}
 		if live.SuperReadOnly && live.OpenTerm == 0 && live.StartID == d.Statuses[name].StartID && p.Target.Contains(live.All()) {
 			out = append(out, name)
 		}
@@ -272,6 +313,7 @@ func (d *decider) publish(r Record) Decision {
 			delete(r.Runs, name)
 		}
 	}
+	r.Base = p.Target
 	r.Complete = r.Durability == DurabilityLossless
 	r.Published = d.now
 	p.advance(PhaseOpen, d.now)
@@ -291,6 +333,9 @@ func (d *decider) awaitOpen() Decision {
 	}
 	if h := d.primaryHealth(); h.dead {
 		return d.openFailover(h)
+	}
+	if change, detail := d.admission(); change != nil {
+		return Decision{Reason: ReasonReplicaCaught, Detail: detail, Change: change}
 	}
 	d.wait(CodeWaitingForAcks, r.Primary, fmt.Sprintf("%s opens as soon as its first commit in term %d is acknowledged by %d of %s",
 		r.Primary, r.Term, r.RequiredAcks, strings.Join(r.InSync, ", ")), "")

@@ -25,7 +25,8 @@ type health struct {
 func (d *decider) primaryHealth() health {
 	p := d.Record.Primary
 	st, seen := d.Statuses[p], d.Seen[p]
-	answers := d.fresh(seen.SQLAt, d.settings.Detection)
+	refused := seen.SQLFailure == FailureRefused && seen.SQLFailures >= 2
+	answers := !refused && d.fresh(seen.SQLAt, d.settings.Detection)
 
 	if st.Process == ProcessExiting || st.Process == ProcessGone {
 		if _, lives := d.Members[p]; lives || !answers {
@@ -37,10 +38,9 @@ func (d *decider) primaryHealth() health {
 		return d.answering(p, st)
 	}
 	since := d.now.Sub(later(seen.SQLAt, d.LeadingSince))
-	if seen.SQLFailures == 0 || since < d.settings.Fresh() {
+	if seen.SQLFailures == 0 || !refused && since < d.settings.Fresh() {
 		return d.uncertain(p, "no probe has been answered yet")
 	}
-	refused := seen.SQLFailure == FailureRefused && seen.SQLFailures >= 2
 	receiving, witness := d.anyReceiving(refused)
 	switch {
 	case receiving:

@@ -23,6 +23,9 @@ func (d *decider) leaver() (string, string) {
 	return "", ""
 }
 
+// behind is how many removal delays a replica that restarted has to catch up.
+const behind = 3
+
 // away tells whether a replica has been out of reach for the removal delay.
 func (d *decider) away(server string) (bool, string) {
 	limit := d.settings.RemovalDelay
@@ -35,6 +38,13 @@ func (d *decider) away(server string) (bool, string) {
 	seen := d.Seen[server]
 	if gone := d.now.Sub(later(seen.SQLAt, d.LeadingSince)); gone > limit {
 		return true, fmt.Sprintf("mysqld of %s has not answered for %s", server, round(gone))
+	}
+	if gone := d.now.Sub(later(seen.ReceivingAt, d.LeadingSince)); gone > limit {
+		return true, fmt.Sprintf("the receiver of %s has not been connected for %s", server, round(gone))
+	}
+	restarted := seen.Live.StartID != "" && seen.Live.StartID != d.Record.Runs[server]
+	if gone := d.now.Sub(later(seen.RunSince, d.LeadingSince)); restarted && gone > behind*limit {
+		return true, fmt.Sprintf("%s restarted %s ago and has not caught up since", server, round(gone))
 	}
 	return false, ""
 }
@@ -113,11 +123,14 @@ func (d *decider) admission() (*Change, string) {
 		if listed && r.Runs[name] == live.StartID || live.StartID == "" || live.StartID != d.Statuses[name].StartID {
 			continue
 		}
-		if live.Source != r.Primary || live.Receiver != ReceiverOn || live.Applier != ReceiverOn || !d.caughtUp(live) {
+		if live.Source != r.Primary || live.Receiver != ReceiverOn || live.Applier != ReceiverOn || !d.caughtUp(name) {
 			if !listed {
 				d.noteCatchingUp(name, live)
 			}
 			continue
+		}
+		if !listed && len(d.Statuses[name].Findings) > 0 {
+			continue // It is named, and may not keep what it acknowledges.
 		}
 		if spec := d.Specs[name]; spec.Goal != GoalFollow || spec.Source != r.Primary {
 			continue
@@ -132,11 +145,21 @@ func (d *decider) admission() (*Change, string) {
 
 // caughtUp tells whether the replica holds all that the primary had executed
 // at a moment the leader knows: one probe ago, since the two are not asked at
-// the same instant.
-func (d *decider) caughtUp(live Live) bool {
-	seen := d.Seen[d.Record.Primary]
-	return d.fresh(seen.DaemonAt, d.settings.Fresh()) && seen.Live.OpenTerm == d.Record.Term &&
-		!seen.ExecutedBefore.IsEmpty() && live.All().Contains(seen.ExecutedBefore)
+// the same instant. The moment must be later than the replica's restart, or
+// what it acknowledged before and lost then would not be missed (S4).
+func (d *decider) caughtUp(name string) bool {
+	replica, primary := d.Seen[name], d.Seen[d.Record.Primary]
+	return d.primaryKnown(*d.Record) && !primary.ExecutedBefore.IsEmpty() &&
+		primary.BeforeAt.After(replica.RunSince) && replica.Live.All().Contains(primary.ExecutedBefore)
+}
+
+// primaryKnown tells whether the leader knows what the primary has executed in
+// its present run, be it open or about to open again.
+func (d *decider) primaryKnown(r Record) bool {
+	primary := d.Seen[r.Primary]
+	return d.fresh(primary.DaemonAt, d.settings.Fresh()) && primary.Live.Answers &&
+		primary.Live.StartID != "" && primary.Live.StartID == d.Statuses[r.Primary].StartID &&
+		(primary.Live.OpenTerm == r.Term || primary.Live.OpenTerm == 0)
 }
 
 func (d *decider) noteCatchingUp(name string, live Live) {
@@ -194,7 +217,7 @@ func (d *decider) outside(r Record, name string) Spec {
 	if !d.reachable(name) || !live.SuperReadOnly || live.OpenTerm != 0 || live.StartID != d.Statuses[name].StartID {
 		return stand
 	}
-	if !d.fresh(primary.DaemonAt, d.settings.Fresh()) || primary.Live.OpenTerm != r.Term {
+	if !d.primaryKnown(r) {
 		return stand
 	}
 	if errant := live.All().Subtract(primary.Live.Executed); !errant.IsEmpty() {

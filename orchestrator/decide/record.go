@@ -37,6 +37,9 @@ type Record struct {
 	// Complete says that the term was opened with all that servers of the term
 	// before could have committed (S6).
 	Complete bool `json:"complete"`
+	// Base is what the term began with: all that its primary had when it was
+	// published.
+	Base gtid.Set `json:"base"`
 	// Published is when this term was published, by the leader's clock.
 	Published time.Time `json:"published,omitzero"`
 	// Plan is the open plan, nil when none is.

@@ -107,15 +107,19 @@ func TestS3_EtcdFirstThenEnable(t *testing.T) {
 
 func TestS3_NobodyIsAdmittedWithoutProof(t *testing.T) {
 	for name, spoil := range map[string]func(*table){
-		"it lacks one transaction":           func(c *table) { c.live("d", func(l *Live) { l.Received, l.Executed = none, gs("a:1-9") }) },
-		"its receiver is connecting":         func(c *table) { c.live("d", func(l *Live) { l.Receiver = ReceiverConnecting }) },
-		"its applier is off":                 func(c *table) { c.live("d", func(l *Live) { l.Applier = ReceiverOff }) },
-		"it follows another server":          func(c *table) { c.live("d", func(l *Live) { l.Source = "b" }) },
-		"its daemon has no lease":            func(c *table) { c.vanishes("d") },
-		"it does not answer the leader":      func(c *table) { c.deaf["d"] = true; c.pass(time.Second) },
-		"it was probed in another run":       func(c *table) { c.live("d", func(l *Live) { l.StartID = "d0" }) },
-		"the primary's set is not known yet": func(c *table) { s := c.Seen["a"]; s.ExecutedBefore = none; c.Seen["a"] = s },
-		"the primary is not open":            func(c *table) { c.live("a", func(l *Live) { l.OpenTerm = 0 }) },
+		"it lacks one transaction":      func(c *table) { c.live("d", func(l *Live) { l.Received, l.Executed = none, gs("a:1-9") }) },
+		"its receiver is connecting":    func(c *table) { c.live("d", func(l *Live) { l.Receiver = ReceiverConnecting }) },
+		"its applier is off":            func(c *table) { c.live("d", func(l *Live) { l.Applier = ReceiverOff }) },
+		"it follows another server":     func(c *table) { c.live("d", func(l *Live) { l.Source = "b" }) },
+		"its daemon has no lease":       func(c *table) { c.vanishes("d") },
+		"it does not answer the leader": func(c *table) { c.deaf["d"] = true; c.pass(time.Second) },
+		"it was probed in another run":  func(c *table) { c.live("d", func(l *Live) { l.StartID = "d0" }) },
+		"the primary's set is not known yet": func(c *table) {
+			s := c.Seen["a"]
+			s.DaemonAt, s.ExecutedBefore, c.deaf["a"] = c.now, none, true
+			c.Seen["a"] = s
+		},
+		"the primary is open in another term": func(c *table) { c.live("a", func(l *Live) { l.OpenTerm = 7 }) },
 		"the primary's daemon is silent": func(c *table) {
 			c.pass(400 * time.Millisecond)
 			s := c.Seen["a"]
@@ -280,7 +284,7 @@ func TestS4_NoReceiverIsStoppedUnlessEnoughCanBeReached(t *testing.T) {
 
 func TestS4_ARestartedReplicaProvesNothing(t *testing.T) {
 	c := revoked(t)
-	c.status("c", func(s *Status) { s.Held.StartID = "c2" })
+	c.status("c", func(s *Status) { s.StartID, s.Held.StartID = "c2", "c2" })
 	d := c.settle()
 	if c.phase() != PhaseRevoke {
 		t.Fatalf("the plan went on to %s", c.phase())

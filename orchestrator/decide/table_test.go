@@ -63,7 +63,7 @@ func healthy(t *testing.T, servers ...string) *table {
 		} else {
 			live.OpenTerm = 1
 		}
-		c.Seen[name] = Observation{Live: live, ExecutedBefore: gs("a:1-10")}
+		c.Seen[name] = Observation{Live: live, DaemonAt: c.now.Add(-time.Second), RunSince: c.now.Add(-time.Hour), ReceivingAt: c.now}
 	}
 	st := c.Statuses[p]
 	st.OpenTerm = 1
@@ -87,9 +87,8 @@ func (c *table) specs(specs map[string]Spec) {
 func (c *table) look() {
 	for _, name := range c.Servers {
 		if !c.deaf[name] {
-			c.live(name, func(*Live) {})
-			seen := c.Seen[name]
-			seen.DaemonAt, seen.SQLAt, seen.SQLFailures, seen.SQLFailure = c.now, c.now, 0, FailureNone
+			seen := c.Seen[name].Heard(c.Seen[name].Live, c.now, c.now)
+			seen.SQLAt, seen.SQLFailures, seen.SQLFailure = c.now, 0, FailureNone
 			c.Seen[name] = seen
 		}
 	}
@@ -140,7 +139,7 @@ func (c *table) returns(name, run string, executed gtid.Set) *table {
 	delete(c.Absent, name)
 	c.Members[name] = Member{Server: name}
 	c.Statuses[name] = Status{Process: ProcessRunning, StartID: run, TermSeen: c.Statuses[name].TermSeen, AcksOff: true}
-	c.Seen[name] = Observation{Live: Live{Server: name, Process: ProcessRunning, StartID: run, Answers: true, ReadOnly: true, SuperReadOnly: true, Executed: executed}}
+	c.Seen[name] = Observation{Live: Live{Server: name, Process: ProcessRunning, StartID: run, Answers: true, ReadOnly: true, SuperReadOnly: true, Executed: executed, Receiver: ReceiverOff, Applier: ReceiverOff}}
 	c.look()
 	return c
 }
@@ -157,6 +156,7 @@ func (c *table) did(name string, executed, received gtid.Set) *table {
 // decide judges once and writes what comes of it.
 func (c *table) decide() Decision {
 	c.t.Helper()
+	c.now = c.now.Add(time.Millisecond)
 	c.look()
 	d := Decide(c.View, c.s, c.now)
 	if d.Change == nil {
@@ -175,12 +175,17 @@ func (c *table) decide() Decision {
 	return d
 }
 
-// settle judges until there is nothing more to write, and returns the last
-// decision.
+// settle judges until there is nothing more to write in three looks, since
+// some evidence needs a look before, and returns the last decision.
 func (c *table) settle() Decision {
 	c.t.Helper()
+	quiet := 0
 	for range 30 {
-		if d := c.decide(); d.Change == nil {
+		d := c.decide()
+		if quiet++; d.Change != nil {
+			quiet = 0
+		}
+		if quiet == 3 {
 			return d
 		}
 	}

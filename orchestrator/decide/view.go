@@ -37,14 +37,38 @@ type Observation struct {
 	DaemonAt time.Time `json:"daemon_at,omitzero"`
 	// Live is that answer.
 	Live Live `json:"live"`
-	// ExecutedBefore is the gtid_executed of the answer before that one.
-	ExecutedBefore gtid.Set `json:"executed_before"`
+	// ExecutedBefore is the gtid_executed of the answer before that one, in the
+	// same run of mysqld, as it was at BeforeAt; empty and zero where there is
+	// none.
+	ExecutedBefore gtid.Set  `json:"executed_before"`
+	BeforeAt       time.Time `json:"before_at,omitzero"`
+	// RunSince is when the leader first heard of this run of mysqld, which is
+	// after it began.
+	RunSince time.Time `json:"run_since,omitzero"`
+	// ReceivingAt is when an answer last showed a receiver that is connected.
+	ReceivingAt time.Time `json:"receiving_at,omitzero"`
 	// SQLAt is when mysqld last answered over TLS, zero for never.
 	SQLAt time.Time `json:"sql_at,omitzero"`
 	// SQLFailure is the kind of the last failure, empty after a success.
 	SQLFailure Failure `json:"sql_failure,omitempty"`
 	// SQLFailures counts failures in a row.
 	SQLFailures int `json:"sql_failures,omitempty"`
+}
+
+// Heard returns the observation with a daemon's answer added, asked for at
+// asked and heard at heard.
+func (o Observation) Heard(live Live, asked, heard time.Time) Observation {
+	if !o.DaemonAt.IsZero() && o.Live.StartID == live.StartID {
+		o.ExecutedBefore, o.BeforeAt = o.Live.Executed, o.DaemonAt.Add(-o.Live.Age)
+	} else {
+		// What another run had executed says nothing of this one.
+		o.ExecutedBefore, o.BeforeAt, o.RunSince = gtid.Set{}, time.Time{}, heard
+	}
+	if live.Receiver == ReceiverOn {
+		o.ReceivingAt = heard
+	}
+	o.DaemonAt, o.Live = asked, live
+	return o
 }
 
 // Failure is how a remote probe of mysqld failed.
@@ -141,6 +165,5 @@ type Settings struct {
 	BootstrapPrimary string
 }
 
-// Fresh returns for how long a probe's answer counts: two probe intervals, and
-// at least the time that one probe may take.
+// Fresh returns for how long a probe's answer counts: two probe intervals.
 func (s Settings) Fresh() time.Duration { return 2 * s.ProbeInterval }

@@ -254,13 +254,7 @@ func (w *world) probe(h *host) {
 	seen := w.seen[h.name]
 	reached := w.linked(w.self, h.name) && !w.dropped[h.name]
 	if h.daemon && reached {
-		live := w.figures(h)
-		if seen.Live.StartID == live.StartID {
-			seen.ExecutedBefore = seen.Live.Executed
-		} else {
-			seen.ExecutedBefore = seen.ExecutedBefore.Intersect(live.Executed)
-		}
-		seen.DaemonAt, seen.Live = w.now, live
+		seen = seen.Heard(w.figures(h), w.now, w.now)
 	}
 	switch {
 	case h.mysqld && reached:
