@@ -36,6 +36,7 @@ func brokenFiles() []broken {
 		{name: "a field missing in a list item is named at the item", file: "missing_in_lists"},
 		{name: "a host without any way to etcd is refused", file: "missing_etcd"},
 		{name: "a name with other letters is refused", file: "name"},
+		{name: "a server name too long for an account is refused", file: "long_name"},
 		{name: "a server name given twice is refused", file: "duplicate_server"},
 		{name: "an etcd member given twice is refused", file: "duplicate_member"},
 		{name: "an address given twice is refused in whatever spelling", file: "duplicate_address"},

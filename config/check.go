@@ -57,6 +57,10 @@ func (r *reader) checkHost() {
 	r.checkFolder("data_dir", c.DataDir)
 }
 
+// maxServerName is what MySQL's 32 characters for an account leave beside the
+// project's prefix; replication.MaxServerName is the same.
+const maxServerName = 22
+
 func (r *reader) checkServers() {
 	c := r.cfg
 	if r.sound("servers") && len(c.Servers) == 0 {
@@ -67,6 +71,10 @@ func (r *reader) checkServers() {
 	for i, s := range c.Servers {
 		path := fmt.Sprintf("servers[%d]", i)
 		r.needName(path+".name", s.Name)
+		if len(s.Name) > maxServerName && r.sound(path+".name") {
+			r.fault(path+".name", "is "+shown(s.Name)+", too long for a MySQL account of its own",
+				fmt.Sprintf("write at most %d characters: the accounts are mysqlha_r_NAME and mysqlha_p_NAME", maxServerName))
+		}
 		r.unique(names, path+".name", s.Name, s.Name, "give each server a name of its own")
 		if s.TLSName != "" && r.sound(path+".tls_name") && !tlsName(s.TLSName) {
 			r.fault(path+".tls_name", "is "+shown(s.TLSName)+", neither a host name nor an IP address", "write the name that the certificate carries, without a port")

@@ -229,7 +229,7 @@ func (s *state) report() {
 func (s *state) figures() decide.Live {
 	sn := s.snap
 	return decide.Live{
-		Server: s.m.o.Server, At: s.snapAt, Process: s.proc.Process, StartID: s.proc.StartID, Answers: s.answers,
+		Server: s.m.o.Server, At: s.snapAt, Process: s.proc.Process, StartID: s.proc.StartID, Answers: s.answers, ServerID: sn.ServerID,
 		ReadOnly: sn.ReadOnly, SuperReadOnly: sn.SuperReadOnly, Offline: sn.OfflineMode,
 		Executed: sn.Executed, Received: sn.Received,
 		Receiver: sn.Receiver, Applier: sn.Applier, Source: s.m.serverAt(sn.SourceHost, sn.SourcePort),

@@ -90,7 +90,7 @@ func TestEveryHostsConfigurationIsValidAndLeadsToTheSamePorts(t *testing.T) {
 func TestMySQLTakesTheOptionFile(t *testing.T) {
 	program, err := FindMySQLD("")
 	if err != nil {
-		t.Skipf("without mysqld there is nobody to ask: %v", err)
+		t.Fatalf("without mysqld there is nobody to ask: %v", err)
 	}
 	l := testLayout(t, 3, EtcdEmbedded)
 	l.MySQLD = program

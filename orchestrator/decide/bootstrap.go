@@ -25,6 +25,8 @@ func (d *decider) beginBootstrap() Decision {
 			d.wait(CodeWaitingForServers, name, "the daemon beside "+name+" has not registered", "start mysqlhad on "+name)
 		case st.Process != ProcessRunning || st.StartID == "":
 			d.wait(CodeWaitingForServers, name, "mysqld of "+name+" does not answer yet", "start mysqld (through mysqlhad guard) on "+name)
+		case !d.fresh(d.Seen[name].DaemonAt, d.settings.Fresh()):
+			d.wait(CodeWaitingForServers, name, "the leader has not heard from the daemon beside "+name+" yet", "")
 		case st.TermSeen > 0:
 			d.wait(CodeServerNotEmpty, name, fmt.Sprintf("%s has seen term %d: this cluster had a record that is gone", name, st.TermSeen), "restore etcd; nothing is begun anew over data")
 		case !st.Empty:
@@ -39,7 +41,7 @@ func (d *decider) beginBootstrap() Decision {
 		}
 		ready = false
 	}
-	if !ready {
+	if d.noteDuplicateIDs() || !ready {
 		return Decision{Reason: ReasonNoRecord, Detail: "not every server is ready for the first term"}
 	}
 	r := Record{Primary: first, RequiredAcks: d.settings.RequiredAcks, Durability: DurabilityLossless,

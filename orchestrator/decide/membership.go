@@ -248,8 +248,24 @@ func (d *decider) noteServers() {
 			d.wait(f.Code, name, f.Detail, "mend the server's my.cnf and restart it")
 		}
 	}
+	d.noteDuplicateIDs()
 	if r := d.Record; r.Term > 0 && r.Plan == nil && len(r.InSync) <= r.RequiredAcks {
 		d.wait(CodeTooFewInSync, "", fmt.Sprintf("%d replicas in sync, %d must acknowledge: the loss of one more stops writes", len(r.InSync), r.RequiredAcks),
 			"bring the other servers back")
 	}
+}
+
+// noteDuplicateIDs names servers that share a server_id and tells whether there
+// are any. Their source would end one's session for the other's.
+func (d *decider) noteDuplicateIDs() bool {
+	owner, found := make(map[uint32]string), false
+	for _, name := range d.Servers {
+		id := d.Seen[name].Live.ServerID
+		if first, taken := owner[id]; taken && id != 0 {
+			d.wait(CodeDuplicateServerID, name, fmt.Sprintf("%s and %s both have server_id %d", first, name, id), "give each server an id of its own in its my.cnf and restart it")
+			found = true
+		}
+		owner[id] = name
+	}
+	return found
 }

@@ -367,3 +367,15 @@ func TestS4_AnAbandonedPlanStartsTheReceiversAgain(t *testing.T) {
 		t.Errorf("a is left with %+v", c.Specs["a"])
 	}
 }
+
+func TestServersThatShareAServerIDAreNamed(t *testing.T) {
+	c := healthy(t, "a", "b", "c")
+	for name, id := range map[string]uint32{"a": 1, "b": 2, "c": 3} {
+		c.live(name, func(l *Live) { l.ServerID = id })
+	}
+	if d := c.settle(); waitsFor(d, CodeDuplicateServerID) {
+		t.Errorf("three ids: %v", d.Waits)
+	}
+	c.live("c", func(l *Live) { l.ServerID = 2 })
+	c.mustWait(c.settle(), CodeDuplicateServerID)
+}

@@ -107,6 +107,8 @@ type Live struct {
 	// Process is the state of the mysqld process, StartID its run.
 	Process Process `json:"process"`
 	StartID string  `json:"start_id,omitempty"`
+	// ServerID is its server_id, 0 for unknown.
+	ServerID uint32 `json:"server_id,omitempty"`
 	// Answers says whether the local mysqld answered the last local probe.
 	Answers bool `json:"answers"`
 	// ReadOnly and SuperReadOnly are the variables; Offline is offline_mode.
