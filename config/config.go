@@ -141,7 +141,9 @@ type Embedded struct {
 	// Token tells this etcd cluster from any other, at least 8 characters. It
 	// guards against mix-ups, not against attackers: that is the work of TLS.
 	Token string `yaml:"token"`
-	// Heartbeat is the period of the raft leader's heartbeat; default 50 ms.
+	// Heartbeat is the period of the raft leader's heartbeat, and the step in which
+	// elections are timed; default 100 ms, which wakes an idle host half as
+	// often as 50 ms and elects as fast.
 	Heartbeat time.Duration `yaml:"heartbeat"`
 	// Election is the silence after which members elect; default 500 ms.
 	Election time.Duration `yaml:"election"`
@@ -258,7 +260,7 @@ func defaults() *Config {
 		Roles:        []Role{RoleMember, RoleRedirector, RoleEtcd},
 		DataDir:      "/var/lib/mysqlha",
 		MySQL:        MySQL{ControlUser: "mysqlha"},
-		Etcd:         Etcd{Embedded: Embedded{Heartbeat: 50 * time.Millisecond, Election: 500 * time.Millisecond}},
+		Etcd:         Etcd{Embedded: Embedded{Heartbeat: 100 * time.Millisecond, Election: 500 * time.Millisecond}},
 		API:          API{Listen: ":8008"},
 		Redirect:     Redirect{Write: ":6446", Read: ":6447", Hold: 10 * time.Second, ReadFallback: true, MaxLag: 10 * time.Second},
 		Durability:   DurabilityLossless,

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	defaultHeartbeat = 50 * time.Millisecond
+	defaultHeartbeat = 100 * time.Millisecond
 	defaultElection  = 500 * time.Millisecond
 	// quotaBytes is far above what a cluster's keys need; reaching it means that something writes without end.
 	quotaBytes = 256 << 20
@@ -49,7 +49,7 @@ type EmbeddedOptions struct {
 	// CAFile signs all members' and clients' certificates; CertFile and KeyFile serve as server and client certificate,
 	// for clients and peers alike. All are PEM files; certificate and key are read again for each connection.
 	CAFile, CertFile, KeyFile string
-	HeartbeatInterval         time.Duration // between members; 0 means 50 ms
+	HeartbeatInterval         time.Duration // between members; 0 means 100 ms
 	ElectionTimeout           time.Duration // at least five heartbeats; 0 means 500 ms
 	Logger                    *slog.Logger  // gets etcd's warnings, and its information as debug lines; nil discards
 }

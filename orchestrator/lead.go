@@ -14,8 +14,8 @@ import (
 )
 
 // tickInterval is how often the loop judges even if nothing was heard: silence
-// must be noticed too.
-const tickInterval = 100 * time.Millisecond
+// must be noticed too. What the probers hear is judged at once.
+const tickInterval = 250 * time.Millisecond
 
 // Probes are what a leader asks of one server.
 type Probes struct {

@@ -14,7 +14,6 @@ import (
 	"github.com/mysqlha/mysqlha/api"
 	"github.com/mysqlha/mysqlha/deploy/sandbox/load"
 	"github.com/mysqlha/mysqlha/deploy/sandbox/process"
-	"github.com/mysqlha/mysqlha/orchestrator/decide"
 )
 
 // The times of the demo.
@@ -109,8 +108,8 @@ func (s *Sandbox) awaitReturn(ctx context.Context, old string) (string, error) {
 		switch one := c.Servers[i]; {
 		case c.Record.Primary != old && one.InSync:
 			fate = "joined again and is in sync"
-		case one.Status.Problem == decide.CodeDiverged:
-			fate = "stays out: diverged: " + one.Status.Detail
+		case !one.Errant.IsEmpty():
+			fate = fmt.Sprintf("stays out, diverged: it holds %d transactions that nobody was told about (%s)", one.Errant.Count(), one.Errant)
 		}
 		return fate != ""
 	})
