@@ -13,10 +13,11 @@ GOFLAGS := -buildvcs=false
 GOTOOLCHAIN := local
 export GOPROXY GOFLAGS GOTOOLCHAIN
 
-# bench-failover: how many failovers; what the faults are drawn from; the servers to use. Empty: its own default.
+# bench-failover: how many failovers; what the faults are drawn from; the servers to use; what befalls the primary. Empty: its own default.
 N := 20
 SEED :=
 POOL :=
+FAULT := kill
 
 .PHONY: help build mysqld vet unit integration test demo bench-failover clean
 
@@ -48,9 +49,9 @@ test: ## vet, unit and integration
 demo: build ## a cluster on this machine that loses its primary before your eyes
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld bin/mysqlha sandbox demo
 
-bench-failover: build ## measure failovers: N=20 SEED= POOL=
+bench-failover: build ## measure failovers: N=20 SEED= POOL= FAULT=kill|stop
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go run ./integration/benchfailover \
-	  -n $(N) $(if $(SEED),-seed $(SEED)) $(if $(POOL),-pool $(POOL))
+	  -n $(N) -fault $(FAULT) $(if $(SEED),-seed $(SEED)) $(if $(POOL),-pool $(POOL))
 
 clean: ## remove what was built (a fetched mysqld stays in its cache)
 	rm -rf bin

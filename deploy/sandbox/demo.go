@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -91,7 +92,7 @@ func (s *Sandbox) killUnderLoad(ctx context.Context, g *load.Generator, progress
 	progress(fmt.Sprintf("%d writes acknowledged; kill -9 of the primary's mysqld", g.Acknowledged()))
 	ctx, cancel := context.WithTimeoutCause(ctx, demoFailover, fmt.Errorf("no failover within %v", demoFailover))
 	defer cancel()
-	return s.KillPrimary(ctx, g)
+	return s.FailPrimary(ctx, g, syscall.SIGKILL)
 }
 
 // awaitReturn waits until the old primary is in sync again or is known to have

@@ -61,10 +61,10 @@ type Failover struct {
 	History *decide.History
 }
 
-// KillPrimary kills the primary's mysqld with SIGKILL and waits for the first
-// acknowledged write that was begun afterwards, and then for the history to
-// tell the phases.
-func (s *Sandbox) KillPrimary(ctx context.Context, g *load.Generator) (Failover, error) {
+// FailPrimary sends the primary's mysqld a signal that ends or freezes it
+// (SIGKILL, SIGSTOP), waits for the first acknowledged write that was begun
+// afterwards, and then for the history to tell the phases.
+func (s *Sandbox) FailPrimary(ctx context.Context, g *load.Generator, fault syscall.Signal) (Failover, error) {
 	old, err := s.Primary(ctx)
 	if err != nil {
 		return Failover{}, err
@@ -75,7 +75,7 @@ func (s *Sandbox) KillPrimary(ctx context.Context, g *load.Generator) (Failover,
 		return f, fmt.Errorf("killing the primary: %w", err)
 	}
 	f.Killed = time.Now()
-	if err := id.Signal(syscall.SIGKILL); err != nil {
+	if err := id.Signal(fault); err != nil {
 		return f, fmt.Errorf("killing the primary: %w", err)
 	}
 	if f.First, err = g.Await(ctx, load.AfterReconnect(f.Killed)); err != nil {

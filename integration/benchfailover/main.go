@@ -26,6 +26,7 @@ import (
 type settings struct {
 	trials, hand, writers int
 	seed                  uint64
+	fault                 syscall.Signal
 	pool                  string
 	poolBytes             int64
 	mysqld                string
@@ -57,8 +58,17 @@ func parse(args []string) (settings, error) {
 	flags.StringVar(&s.pool, "pool", "", "buffer pool of each server, such as 2G; the primary's is filled before the kill (default 64M, not filled)")
 	flags.StringVar(&s.mysqld, "mysqld", "", "the mysqld program (default: MYSQLD, the one on PATH, or a fetched one)")
 	flags.StringVar(&s.mysqlha, "mysqlha", "bin/mysqlha", "the mysqlha program, with mysqlhad beside it")
+	fault := flags.String("fault", "kill", "what happens to the primary's mysqld: kill (SIGKILL) or stop (SIGSTOP)")
 	if err := flags.Parse(args); err != nil {
 		return settings{}, err
+	}
+	switch *fault {
+	case "kill":
+		s.fault = syscall.SIGKILL
+	case "stop":
+		s.fault = syscall.SIGSTOP
+	default:
+		return settings{}, fmt.Errorf("-fault is %q; write kill or stop", *fault)
 	}
 	if flags.NArg() > 0 || s.trials < 0 || s.hand < 0 || s.writers < 1 {
 		return settings{}, errors.New("the numbers must not be negative, there must be a writer, and nothing may follow the flags")
@@ -83,7 +93,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return fmt.Errorf("making a folder for the benchmark: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(s.folder)) }()
-	fmt.Fprintf(out, "seed %d, %d failovers, %d promotions by hand, %d writers, buffer pool %s\n", s.seed, s.trials, s.hand, s.writers, poolText(s))
+	fmt.Fprintf(out, "seed %d, %d failovers, %d promotions by hand, %d writers, buffer pool %s, fault: %s\n", s.seed, s.trials, s.hand, s.writers, poolText(s), s.fault)
 	failovers, failed := failoverTrials(ctx, s, out)
 	hands, err := handTrials(ctx, s, out)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/mysqlha/mysqlha/deploy/sandbox"
@@ -37,7 +38,7 @@ func failoverTrial(ctx context.Context, s settings, number int, after time.Durat
 	if err != nil {
 		return f, "", err
 	}
-	f, err = killAfter(ctx, c, g, after)
+	f, err = failAfter(ctx, c, g, after, s.fault)
 	result := g.Stop()
 	if err != nil {
 		return f, "", err
@@ -54,7 +55,7 @@ func failoverTrial(ctx context.Context, s settings, number int, after time.Durat
 	return f, fmt.Sprintf("%s -> %s: %s%s; %s", f.Old, f.New, phaseText(f.Phases), filled, report), nil
 }
 
-func killAfter(ctx context.Context, c *sandbox.Sandbox, g *load.Generator, after time.Duration) (sandbox.Failover, error) {
+func failAfter(ctx context.Context, c *sandbox.Sandbox, g *load.Generator, after time.Duration, fault syscall.Signal) (sandbox.Failover, error) {
 	select {
 	case <-ctx.Done():
 		return sandbox.Failover{}, context.Cause(ctx)
@@ -62,7 +63,7 @@ func killAfter(ctx context.Context, c *sandbox.Sandbox, g *load.Generator, after
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, recovery, fmt.Errorf("not recovered within %v", recovery))
 	defer cancel()
-	return c.KillPrimary(ctx, g)
+	return c.FailPrimary(ctx, g, fault)
 }
 
 // fillPool fills the primary's buffer pool, where a size was given.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ func TestASandboxFailsOverUnderLoadAndLeavesNothingBehind(t *testing.T) {
 		l := harness.Writers(t, s, 4)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		f, err := s.KillPrimary(ctx, l.Generator)
+		f, err := s.FailPrimary(ctx, l.Generator, syscall.SIGKILL)
 		if err != nil {
 			t.Fatal(err)
 		}
