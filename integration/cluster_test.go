@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/mysqlha/mysqlha/api"
 	"github.com/mysqlha/mysqlha/config"
 	"github.com/mysqlha/mysqlha/deploy/sandbox"
@@ -382,8 +384,8 @@ func stopReceiver(t *testing.T, s *sandbox.Sandbox, server string) {
 	}
 }
 
-// overwriteRecord puts a record into etcd as a restored backup would.
-func overwriteRecord(t *testing.T, s *sandbox.Sandbox, r decide.Record) {
+// dialEtcd returns a client of the sandbox's etcd and the keys in it.
+func dialEtcd(t *testing.T, s *sandbox.Sandbox) (*clientv3.Client, election.Keys) {
 	t.Helper()
 	cfg, err := config.Load(filepath.Join(s.Dir(), s.Servers()[0], "mysqlhad.yaml"), nil)
 	if err != nil {
@@ -394,14 +396,46 @@ func overwriteRecord(t *testing.T, s *sandbox.Sandbox, r decide.Record) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
+	t.Cleanup(func() { client.Close() })
+	return client, election.NewKeys(cfg.Cluster)
+}
+
+// overwriteRecord puts a record into etcd as a restored backup would.
+func overwriteRecord(t *testing.T, s *sandbox.Sandbox, r decide.Record) {
+	t.Helper()
+	client, keys := dialEtcd(t, s)
 	value, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	within(t, "overwriting the record", func(ctx context.Context) error {
-		_, err := client.Put(ctx, election.NewKeys(cfg.Cluster).Record(), string(value))
+		_, err := client.Put(ctx, keys.Record(), string(value))
 		return err
+	})
+}
+
+// In steady state leases are renewed and nothing is written: etcd's revision
+// stands still, although the primary commits its heartbeat all the while.
+func TestAnIdleClusterWritesNothingToEtcd(t *testing.T) {
+	const idle = 10 * time.Second
+	s := harness.Start(t, sandbox.Options{})
+	awayFromPrimary(t, s)
+	client, keys := dialEtcd(t, s)
+	revision, since := int64(0), time.Now()
+	within(t, "etcd's revision stands still", func(ctx context.Context) error {
+		return poll(ctx, func() error {
+			resp, err := client.Get(ctx, keys.Record())
+			if err != nil {
+				return err
+			}
+			if resp.Header.Revision != revision {
+				revision, since = resp.Header.Revision, time.Now()
+			}
+			if still := time.Since(since); still < idle {
+				return fmt.Errorf("revision %d for %s", revision, still)
+			}
+			return nil
+		})
 	})
 }
 
