@@ -3,14 +3,9 @@ package config
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"path/filepath"
-	"reflect"
-
-	"go.yaml.in/yaml/v4"
 )
 
 // Context is what the operator's command line needs to reach a cluster from a
@@ -52,7 +47,7 @@ func LoadContext(path string) (*Context, error) {
 	}
 	r := &reader{file: path, at: map[string]origin{}, bad: map[string]bool{}}
 	c := &Context{}
-	if r.contextDocument(data, c) {
+	if r.document(data, c) {
 		c.derive(filepath.Dir(absolute))
 		r.checkContext(c)
 	}
@@ -61,32 +56,6 @@ func LoadContext(path string) (*Context, error) {
 		return nil, r.faults
 	}
 	return c, nil
-}
-
-func (r *reader) contextDocument(data []byte, c *Context) bool {
-	root, err := oneDocument(data)
-	var more secondDocument
-	switch {
-	case errors.Is(err, io.EOF):
-		r.faultAt(1, "", "holds nothing", "begin with a line such as `cluster: shop`")
-		return false
-	case errors.As(err, &more):
-		r.faultAt(int(more), "", "begins a second document", "keep one document for each file")
-		return false
-	case err != nil:
-		r.syntax(err)
-		return false
-	}
-	if root.Kind == yaml.DocumentNode && len(root.Content) == 1 {
-		root = root.Content[0]
-	}
-	if root.Kind != yaml.MappingNode {
-		r.faultAt(max(1, root.Line), "", "is not a section of keys", "begin with a line such as `cluster: shop`")
-		return false
-	}
-	r.at[""] = origin{r.file, 1}
-	r.section(root, reflect.ValueOf(c).Elem(), "")
-	return true
 }
 
 func (c *Context) derive(dir string) {

@@ -67,7 +67,7 @@ func readFile(path string) ([]byte, error) {
 // that relative paths start from.
 func parse(file, dir string, data []byte, env []string) (*Config, error) {
 	r := &reader{file: file, cfg: defaults(), at: map[string]origin{}, bad: map[string]bool{}}
-	readable := r.document(data)
+	readable := r.document(data, r.cfg)
 	r.environment(env)
 	// Checks on a file that was not understood would only report its fields
 	// as missing.
@@ -82,7 +82,8 @@ func parse(file, dir string, data []byte, env []string) (*Config, error) {
 	return r.cfg, nil
 }
 
-func (r *reader) document(data []byte) bool {
+// document reads the one document of a file into a struct.
+func (r *reader) document(data []byte, into any) bool {
 	root, err := oneDocument(data)
 	var more secondDocument
 	switch {
@@ -104,7 +105,7 @@ func (r *reader) document(data []byte) bool {
 		return false
 	}
 	r.at[""] = origin{r.file, 1}
-	r.section(root, reflect.ValueOf(r.cfg).Elem(), "")
+	r.section(root, reflect.ValueOf(into).Elem(), "")
 	return true
 }
 
