@@ -237,6 +237,10 @@ func (d *decider) noteServers() {
 		if st.Process == ProcessGone || st.Process == ProcessExiting {
 			d.wait(CodeServerDown, name, "mysqld of "+name+" is down", "systemctl status mysql on "+name)
 		}
+		if quiet := d.now.Sub(later(d.Seen[name].SQLAt, d.LeadingSince)); st.Process == ProcessRunning && quiet > d.settings.RemovalDelay {
+			d.wait(CodeMysqldUnreachable, name, fmt.Sprintf("mysqld of %s runs and has not answered the leader's probes for %s", name, quiet.Round(1e9)),
+				"look at its error log and its load; mysql --host from the leader's host")
+		}
 		if spec.Goal == GoalStand && !spec.Errant.IsEmpty() {
 			d.wait(CodeDiverged, name, fmt.Sprintf("%s has %d transactions that %s does not have: %s; it neither replicates nor serves", name, spec.Errant.Count(), d.Record.Primary, spec.Errant),
 				"look at them with mysqlbinlog, then build the server anew")

@@ -379,3 +379,12 @@ func TestServersThatShareAServerIDAreNamed(t *testing.T) {
 	c.live("c", func(l *Live) { l.ServerID = 2 })
 	c.mustWait(c.settle(), CodeDuplicateServerID)
 }
+
+func TestAMysqldThatRunsAndDoesNotAnswerIsNamed(t *testing.T) {
+	c := healthy(t, "a", "b", "c", "d")
+	c.deaf["d"] = true
+	if d := c.pass(time.Second).settle(); waitsFor(d, CodeMysqldUnreachable) {
+		t.Errorf("after a second: %v", d.Waits)
+	}
+	c.mustWait(c.pass(5*time.Second).settle(), CodeMysqldUnreachable)
+}
