@@ -100,7 +100,7 @@ func (s *Sandbox) awaitMySQL(ctx context.Context, server string, progress func(s
 }
 
 func (s *Sandbox) awaitDaemon(ctx context.Context, server string, progress func(string)) error {
-	client, err := api.NewClient(api.Endpoint{Address: s.layout.apiAddr(server), TLS: certs.ClientConfig(s.layout.clientFiles(), "127.0.0.1")})
+	client, err := api.NewClient(api.Endpoint{Address: s.layout.apiAddr(server), TLS: certs.ClientConfig(s.layout.clientFiles(), s.layout.ip(server))})
 	if err != nil {
 		return fmt.Errorf("asking the daemon of %s: %w", server, err)
 	}

@@ -39,6 +39,9 @@ func (l layout) writeHosts() error {
 		if l.isServer(host) {
 			names = append(names, redirectorName)
 		}
+		if l.Network != nil {
+			names = append(names, l.ip(host), l.ip(redirectorName))
+		}
 		if err := ca.IssueTo(l.path(host, "tls"), "host", certs.Request{Name: host, Hosts: names,
 			Server: true, Client: true, ValidFor: certificatesValid}); err != nil {
 			return err
@@ -65,7 +68,7 @@ func (l layout) writeHosts() error {
 func (l layout) writeClients() error {
 	password := rand.Text()
 	values := map[string]any{"L": l, "CA": l.path("ca", certs.AuthorityCert), "Password": password,
-		"WritePort": l.port(portWrite, 0), "Endpoints": l.endpoints(),
+		"IP": l.ip(redirectorName), "WritePort": l.port(portWrite, 0), "Endpoints": l.endpoints(),
 		"ClientCert": l.path("client", "client.crt"), "ClientKey": l.path("client", "client.key")}
 	if err := renameio.WriteFile(l.path("app.password"), []byte(password+"\n"), 0o600); err != nil {
 		return fmt.Errorf("writing the password of the applications: %w", err)
@@ -111,7 +114,7 @@ func (l layout) hostValues(host string, i int) map[string]any {
 		"CA": l.path("ca", certs.AuthorityCert), "Servers": servers, "Members": members, "Member": member,
 		"Socket": l.socket(host), "API": l.apiAddr(host), "IsServer": l.isServer(host), "IsRedirector": host == redirectorName,
 		"Write": l.addr(portWrite, 0), "Read": l.addr(portRead, 0),
-		"ServerID": i + 1, "Port": l.port(portMySQL, i),
+		"ServerID": i + 1, "Port": l.port(portMySQL, i), "IP": l.ip(host),
 	}
 }
 

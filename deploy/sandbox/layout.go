@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,6 +39,9 @@ type layout struct {
 	BufferPool   string        `json:"buffer_pool"`
 	PortBase     int           `json:"port_base"`
 	RestartDelay time.Duration `json:"restart_delay_ns"`
+	Network      *Network      `json:"network,omitempty"`
+	Durability   string        `json:"durability,omitempty"`
+	RequiredAcks int           `json:"required_acks,omitempty"`
 	// RunDir holds the sockets.
 	RunDir string `json:"run_dir"`
 
@@ -115,7 +119,25 @@ func (l layout) isServer(name string) bool { return slices.Contains(l.serverName
 // port is the port of one kind that belongs to the i-th host of that kind.
 func (l layout) port(kind, i int) int { return l.PortBase + kind + i }
 
-func (l layout) addr(kind, i int) string { return address(l.port(kind, i)) }
+// ip is a host's address.
+func (l layout) ip(host string) string {
+	if l.Network == nil {
+		return "127.0.0.1"
+	}
+	return l.Network.IPs[host]
+}
+
+// addr is the address of a port of one kind on the i-th host of that kind.
+func (l layout) addr(kind, i int) string {
+	host := redirectorName
+	switch kind {
+	case portMySQL, portAPI:
+		host = l.serverNames()[i]
+	case portEtcdClient, portEtcdPeer, portEtcdAPI:
+		host = l.etcdNames()[i]
+	}
+	return net.JoinHostPort(l.ip(host), strconv.Itoa(l.port(kind, i)))
+}
 
 // apiAddr is where a host's daemon answers.
 func (l layout) apiAddr(host string) string {

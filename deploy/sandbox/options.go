@@ -60,9 +60,34 @@ type Options struct {
 	Templates string
 	// Attached ends the sandbox when this process ends, in whatever way.
 	Attached bool
+	// Network, if set, gives each host a network namespace of its own, which must
+	// exist; see Hosts.
+	Network *Network
+	// Durability and RequiredAcks are those that the cluster begins with; default
+	// the product's own.
+	Durability   string
+	RequiredAcks int
 	// Progress, if set, is told in a line of each stage that is reached. It is
 	// called from several goroutines, one at a time.
 	Progress func(line string)
+}
+
+// Network says where hosts are that do not share one loopback address.
+type Network struct {
+	// Namespaces are the names of the hosts' network namespaces, IPs their
+	// addresses there, both by host.
+	Namespaces map[string]string `json:"namespaces"`
+	IPs        map[string]string `json:"ips"`
+}
+
+// Hosts returns the names of the hosts that a sandbox of these options has: its
+// servers, the redirector and, where etcd is separate, the members of etcd.
+func (o Options) Hosts() ([]string, error) {
+	o, err := o.complete()
+	if err != nil {
+		return nil, err
+	}
+	return layout{Servers: o.Servers, Etcd: o.Etcd}.hosts(), nil
 }
 
 // DefaultDir returns the folder of the user's sandbox:

@@ -31,6 +31,15 @@ const (
 	portTries = 200
 )
 
+// reserve returns the first port of the sandbox and holds all ports until
+// release is called. In namespaces of their own the hosts have all ports.
+func (l layout) reserve() (first int, release func(), err error) {
+	if l.Network != nil {
+		return max(l.PortBase, firstPort), func() {}, nil
+	}
+	return reserve(l.PortBase, l.offsets())
+}
+
 // reserve returns the first port of a range in which all that are used are free,
 // and the listeners that hold them until release is called.
 func reserve(base int, offsets []int) (first int, release func(), err error) {
@@ -72,5 +81,5 @@ func hold(base int, offsets []int) (release func(), err error) {
 	return release, nil
 }
 
-// address is where a port of the sandbox is dialled and listened on.
+// address is where a port of a sandbox on one loopback address is.
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

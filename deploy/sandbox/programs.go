@@ -31,7 +31,7 @@ func (l layout) spec() supervisor.Spec {
 	spec := supervisor.Spec{RestartDelay: l.RestartDelay, ReportFile: l.path("processes.json")}
 	daemon := func(name, host string, stage int) {
 		spec.Programs = append(spec.Programs, supervisor.Program{Name: name, Stage: stage,
-			Args: []string{l.Mysqlhad, "--config", l.configFile(host)},
+			Args: l.onHost(host, l.Mysqlhad, "--config", l.configFile(host)),
 			Log:  l.path(host, "mysqlhad.log"), StopDeadline: daemonStopDeadline})
 	}
 	if l.Etcd == EtcdSeparate {
@@ -42,11 +42,20 @@ func (l layout) spec() supervisor.Spec {
 	for _, host := range l.serverNames() {
 		daemon(programName(host, "daemon"), host, stageDaemons)
 		spec.Programs = append(spec.Programs, supervisor.Program{Name: programName(host, "guard"), Stage: stageGuards,
-			Args: append([]string{l.Mysqlhad, "guard", "--config", l.configFile(host), "--"}, l.mysqldArgs(host)...),
+			Args: l.onHost(host, append([]string{l.Mysqlhad, "guard", "--config", l.configFile(host), "--"}, l.mysqldArgs(host)...)...),
 			Log:  l.path(host, "mysqld.log"), StopDeadline: guardStopDeadline, ChildFile: l.runFile(host)})
 	}
 	daemon(redirectorName, redirectorName, stageRedirector)
 	return spec
+}
+
+// onHost returns a command line that runs in the host's network namespace. ip
+// becomes the program, so that the process is the same.
+func (l layout) onHost(host string, args ...string) []string {
+	if l.Network == nil {
+		return args
+	}
+	return append([]string{"ip", "netns", "exec", l.Network.Namespaces[host]}, args...)
 }
 
 func (l layout) supervisorLog() string { return filepath.Join(l.dir, "supervisor.log") }

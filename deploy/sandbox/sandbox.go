@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"time"
 
@@ -57,8 +58,8 @@ func Open(dir string) (*Sandbox, error) {
 
 func open(l layout) (*Sandbox, error) {
 	var endpoints []api.Endpoint
-	for _, e := range l.endpoints() {
-		endpoints = append(endpoints, api.Endpoint{Address: e, TLS: certs.ClientConfig(l.clientFiles(), "127.0.0.1")})
+	for _, name := range l.serverNames() {
+		endpoints = append(endpoints, api.Endpoint{Address: l.apiAddr(name), TLS: certs.ClientConfig(l.clientFiles(), l.ip(name))})
 	}
 	client, err := api.NewClient(endpoints...)
 	if err != nil {
@@ -144,7 +145,11 @@ func (s *Sandbox) App(addr string) (*mysql.Config, error) {
 	c := mysql.NewConfig()
 	c.User, c.Passwd, c.DBName = AppUser, password, AppSchema
 	c.Net, c.Addr = "tcp", addr
-	c.TLS = certs.ClientConfig(certs.Files{CA: s.layout.path("ca", certs.AuthorityCert)}, "127.0.0.1")
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("preparing an application's session: %w", err)
+	}
+	c.TLS = certs.ClientConfig(certs.Files{CA: s.layout.path("ca", certs.AuthorityCert)}, host)
 	c.Logger = &mysql.NopLogger{} // Every failure is in an error too.
 	return c, nil
 }

@@ -86,12 +86,13 @@ func prepare(o Options) (l layout, made bool, err error) {
 		return layout{}, false, fmt.Errorf("making a sandbox: %s holds something else; name an empty or a new folder with --dir", o.Dir)
 	}
 	return layout{dir: o.Dir, MySQLD: o.MySQLD, Mysqlha: o.Mysqlha, Mysqlhad: o.Mysqlhad, Servers: o.Servers,
-		Etcd: o.Etcd, EtcdToken: rand.Text(), BufferPool: o.BufferPool, PortBase: o.PortBase, RestartDelay: o.RestartDelay}, true, nil
+		Etcd: o.Etcd, EtcdToken: rand.Text(), BufferPool: o.BufferPool, PortBase: o.PortBase, RestartDelay: o.RestartDelay,
+		Network: o.Network, Durability: o.Durability, RequiredAcks: o.RequiredAcks}, true, nil
 }
 
 // start brings everything up and takes it down again if that fails.
 func (l layout) start(ctx context.Context, o Options, made bool) (s *Sandbox, err error) {
-	base, release, err := reserve(l.PortBase, l.offsets())
+	base, release, err := l.reserve()
 	if err != nil {
 		return nil, errors.Join(err, l.removeIf(made))
 	}
