@@ -19,7 +19,10 @@ SEED :=
 POOL :=
 FAULT := kill
 
-.PHONY: help build mysqld vet unit integration test demo bench-failover clean
+# simulate: how many events for the judgement, and the first seed.
+STEPS := 2000000
+
+.PHONY: help build mysqld vet unit integration test simulate demo bench-failover clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +48,10 @@ test: ## vet, unit and integration
 	@$(MAKE) --no-print-directory vet
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory integration
+
+simulate: ## random schedules against the write contract, and the rules broken on purpose: STEPS=2000000 SEED=
+	SIMULATE_STEPS=$(STEPS) $(if $(SEED),SIMULATE_SEED=$(SEED)) go test -count=1 -v -timeout 30m \
+	  -run 'TestNoScheduleBreaksTheContract|TestEveryBrokenRuleIsCaught' ./orchestrator/decide | grep -v -e '^=== ' -e '^    --- PASS'
 
 demo: build ## a cluster on this machine that loses its primary before your eyes
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld bin/mysqlha sandbox demo

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -172,6 +173,40 @@ func (c *Client) Member(ctx context.Context) (decide.Live, error) {
 	return live, nil
 }
 
+// Policy returns what the operator wants of the cluster.
+func (c *Client) Policy(ctx context.Context) (decide.Policy, error) {
+	p, err := first[decide.Policy](ctx, c, "/v1/policy")
+	if err != nil {
+		return decide.Policy{}, fmt.Errorf("asking for the settings: %w", err)
+	}
+	return p, nil
+}
+
+// SetPolicy changes what the operator wants of the cluster and returns all of
+// it; what is zero stays as it is. It needs a client certificate. A daemon that
+// refuses makes an *AnswerError with its reason, and no other is asked then.
+func (c *Client) SetPolicy(ctx context.Context, want decide.Policy) (decide.Policy, error) {
+	data, err := json.Marshal(want)
+	if err != nil {
+		return decide.Policy{}, fmt.Errorf("changing the settings: %w", err)
+	}
+	var now decide.Policy
+	var refused error
+	err = c.each(ctx, func(ctx context.Context, e *endpoint) error {
+		err := e.call(ctx, http.MethodPost, "/v1/policy", bytes.NewReader(data), &now)
+		var answer *AnswerError
+		if errors.As(err, &answer) && answer.Status != http.StatusServiceUnavailable {
+			refused = err
+			return nil
+		}
+		return err
+	})
+	if err = errors.Join(err, refused); err != nil {
+		return decide.Policy{}, fmt.Errorf("changing the settings: %w", err)
+	}
+	return now, nil
+}
+
 // first returns what the first endpoint that answers holds at path.
 func first[T any](ctx context.Context, c *Client, path string) (T, error) {
 	var answer T
@@ -241,7 +276,11 @@ func (m *manyError) Error() string {
 func (m *manyError) Unwrap() []error { return m.causes }
 
 func (e *endpoint) get(ctx context.Context, path string, into any) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+e.address+path, nil)
+	return e.call(ctx, http.MethodGet, path, nil, into)
+}
+
+func (e *endpoint) call(ctx context.Context, method, path string, body io.Reader, into any) error {
+	request, err := http.NewRequestWithContext(ctx, method, "https://"+e.address+path, body)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -18,6 +19,8 @@ import (
 const (
 	defaultHistory = 20
 	maxHistory     = 1000
+	// maxBody bounds what a POST may send, in bytes.
+	maxBody = 64 << 10
 )
 
 // Check is the body of a health check.
@@ -43,6 +46,8 @@ type Failure struct {
 type handler struct {
 	options Options
 	routes  map[string]http.HandlerFunc
+	// changes are what POST may do; all need a client certificate.
+	changes map[string]http.HandlerFunc
 	paths   []string
 }
 
@@ -60,6 +65,8 @@ func newHandler(o Options) http.Handler {
 		"/v1/member": h.live,
 		"/v1/why":    answer(h.why),
 	}
+	h.changes = map[string]http.HandlerFunc{"/v1/policy": h.setPolicy}
+	h.routes["/v1/policy"] = answer(func(ctx context.Context, _ url.Values) (any, error) { return o.Backend.Policy(ctx) })
 	if o.Metrics != nil {
 		h.routes["/metrics"] = o.Metrics.ServeHTTP
 	}
@@ -78,6 +85,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !known:
 		write(w, r, http.StatusNotFound, Failure{Reason: "there is nothing at " + shorten(r.URL.Path), Paths: h.paths})
+	case r.Method == http.MethodPost && h.changes[r.URL.Path] != nil:
+		if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 { // Verified where there is one.
+			write(w, r, http.StatusForbidden, Failure{Reason: "a change needs a client certificate of the cluster's CA"})
+			return
+		}
+		h.changes[r.URL.Path](w, r)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions:
 		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
 		write(w, r, http.StatusMethodNotAllowed, Failure{Reason: "this path only answers GET, HEAD and OPTIONS"})
@@ -128,6 +141,34 @@ func (h *handler) live(w http.ResponseWriter, r *http.Request) {
 	}
 	write(w, r, http.StatusOK, h.options.Member.Evidence().Live)
 }
+
+// setPolicy takes what the operator wants of the cluster; what is left out stays.
+func (h *handler) setPolicy(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), backendTimeout)
+	defer cancel()
+	var want decide.Policy
+	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	body.DisallowUnknownFields()
+	if err := body.Decode(&want); err != nil {
+		write(w, r, http.StatusBadRequest, Failure{Reason: "the settings cannot be read: " + shorten(err.Error())})
+		return
+	}
+	now, err := h.options.Backend.SetPolicy(ctx, want)
+	var refused *RefusedError
+	switch {
+	case errors.As(err, &refused):
+		write(w, r, http.StatusConflict, Failure{Reason: refused.Reason})
+	case err != nil:
+		write(w, r, http.StatusServiceUnavailable, Failure{Reason: err.Error()})
+	default:
+		write(w, r, http.StatusOK, now)
+	}
+}
+
+// RefusedError is a change that the cluster does not make, and why.
+type RefusedError struct{ Reason string }
+
+func (e *RefusedError) Error() string { return e.Reason }
 
 func (h *handler) cluster(ctx context.Context, _ url.Values) (any, error) {
 	return h.options.Backend.Cluster(ctx)

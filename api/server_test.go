@@ -26,6 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is a daemon's side of the endpoint.
 type world struct {
+	policy   decide.Policy
 	evidence Evidence
 	cluster  Cluster
 	history  []decide.History
@@ -57,6 +58,16 @@ func (w *world) History(_ context.Context, limit int) ([]decide.History, error) 
 }
 
 func (w *world) Ready(context.Context) error { return w.err }
+
+func (w *world) Policy(context.Context) (decide.Policy, error) { return w.policy, w.err }
+
+func (w *world) SetPolicy(_ context.Context, want decide.Policy) (decide.Policy, error) {
+	if want.RequiredAcks > 3 {
+		return decide.Policy{}, &RefusedError{"there are 3 servers"}
+	}
+	w.policy = want
+	return want, w.err
+}
 
 // authority makes a CA and one certificate for 127.0.0.1 in a folder.
 func authority(t *testing.T) certs.Files {

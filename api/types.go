@@ -125,6 +125,11 @@ type Backend interface {
 	// Why returns the latest decision in words, asked of the leader. Text may be
 	// left empty; the server then fills in that of [Explain].
 	Why(ctx context.Context) (Why, error)
+	// Policy returns what the operator wants of the cluster. SetPolicy changes
+	// it, leaves what is zero as it is, and returns all of it; an error that wraps
+	// a *RefusedError says why the cluster does not do it.
+	Policy(ctx context.Context) (decide.Policy, error)
+	SetPolicy(ctx context.Context, want decide.Policy) (decide.Policy, error)
 	// History returns at most limit ended terms and plans, the newest first.
 	History(ctx context.Context, limit int) ([]decide.History, error)
 	// Ready returns nil once etcd is reachable and the first copy is loaded,

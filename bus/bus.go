@@ -27,6 +27,8 @@ type State struct {
 	// Record is nil while there is none; RecordRevision is its revision.
 	Record         *decide.Record
 	RecordRevision int64
+	// Policy is nil while nobody has asked for anything.
+	Policy *decide.Policy
 	// Specs, Statuses and Members are by server.
 	Specs    map[string]decide.SpecAt
 	Statuses map[string]decide.Status
@@ -118,6 +120,13 @@ func (b *Bus) apply(s *State, e election.Event) error {
 	switch kind {
 	case election.KindRecord:
 		return b.applyRecord(s, e)
+	case election.KindPolicy:
+		s.Policy = nil
+		if e.Deleted {
+			return nil
+		}
+		s.Policy = new(decide.Policy)
+		return json.Unmarshal(e.Value, s.Policy)
 	case election.KindLeader:
 		s.Leader = string(e.Value)
 		return nil
@@ -203,6 +212,31 @@ func (b *Bus) PutStatus(ctx context.Context, st decide.Status) error {
 			return fmt.Errorf("write the status of %s: %s: %w", b.self, res.Outcome, orUnknown(res.Err))
 		}
 	}
+}
+
+// ReadRecord reads the record linearizably.
+func (b *Bus) ReadRecord(ctx context.Context) (*decide.Record, error) {
+	kv, found, err := election.Get(ctx, b.client, b.keys.Record())
+	if err != nil {
+		return nil, fmt.Errorf("read the record: %w", err)
+	}
+	if !found {
+		return nil, errors.New("read the record: there is none")
+	}
+	return DecodeRecord(kv.Value)
+}
+
+// PutPolicy writes what the operator wants, over what was wanted before.
+func (b *Bus) PutPolicy(ctx context.Context, p decide.Policy) error {
+	value, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("write the policy: %w", err)
+	}
+	res := election.Do(ctx, b.client, election.TxnRequest{Then: []clientv3.Op{clientv3.OpPut(b.keys.Policy(), string(value))}, Timeout: 2 * time.Second})
+	if res.Outcome != election.Committed {
+		return fmt.Errorf("write the policy: %s: %w", res.Outcome, orUnknown(res.Err))
+	}
+	return nil
 }
 
 var errRefused = errors.New("somebody else wrote it")

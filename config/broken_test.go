@@ -51,7 +51,7 @@ func brokenFiles() []broken {
 		{name: "a host with the role etcd that the members do not list is refused", file: "not_an_etcd_member"},
 		{name: "a host with the role etcd needs members", file: "no_members"},
 		{name: "a short token is refused and not shown", file: "token"},
-		{name: "a durability other than lossless is refused", file: "durability"},
+		{name: "an unknown durability is refused", file: "durability"},
 		{name: "fewer than one required ack is refused", file: "required_acks"},
 		{name: "fewer servers than required acks and a primary are refused", file: "too_few_servers"},
 		{name: "a negative number of sessions is refused", file: "max_sessions"},

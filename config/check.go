@@ -197,8 +197,9 @@ func (r *reader) checkTLS() {
 
 func (r *reader) checkDurability() {
 	c := r.cfg
-	if r.sound("durability") && c.Durability != DurabilityLossless {
-		r.fault("durability", "is "+shown(c.Durability)+", which is not available", "write lossless")
+	known := []string{DurabilityLossless, DurabilityAvailable, DurabilityAsync}
+	if r.sound("durability") && !slices.Contains(known, c.Durability) {
+		r.fault("durability", "is "+shown(c.Durability)+", not one of "+strings.Join(known, ", "), "write lossless")
 	}
 	if !r.sound("required_acks") {
 		return
@@ -208,6 +209,10 @@ func (r *reader) checkDurability() {
 		return
 	}
 	if !r.sound("servers", "durability") || len(c.Servers) == 0 {
+		return
+	}
+	if c.Durability == DurabilityAsync {
+		c.warnings = append(c.warnings, "durability: in async a failover loses what no replica had received")
 		return
 	}
 	switch have := len(c.Servers); {

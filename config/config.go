@@ -19,9 +19,16 @@ const (
 	RoleEtcd Role = "etcd"
 )
 
-// DurabilityLossless is the durability in which a commit is acknowledged to
-// the client only after RequiredAcks replicas have it.
-const DurabilityLossless = "lossless"
+// The durabilities; see the decide package.
+const (
+	// DurabilityLossless acknowledges a commit to the client only after
+	// RequiredAcks replicas have it.
+	DurabilityLossless = "lossless"
+	// DurabilityAvailable is lossless while enough replicas are there.
+	DurabilityAvailable = "available"
+	// DurabilityAsync waits for no replica.
+	DurabilityAsync = "async"
+)
 
 // Config is the checked configuration of one host. Treat it as read-only: it
 // is shared by all parts of the daemon.
@@ -50,8 +57,12 @@ type Config struct {
 	Redirect Redirect `yaml:"redirect"`
 	// Bootstrap says how a cluster without a record begins.
 	Bootstrap Bootstrap `yaml:"bootstrap"`
-	// Durability is DurabilityLossless, the only one so far.
+	// Durability is what an acknowledgement promises when the cluster begins;
+	// later `mysqlha settings` changes it. Default DurabilityLossless.
 	Durability string `yaml:"durability"`
+	// MaxLag is how far a replica may be behind to be promoted in async; default
+	// 30 s.
+	MaxLag time.Duration `yaml:"max_lag"`
 	// RequiredAcks is the number of replicas that must have a transaction
 	// before its commit is acknowledged; at least 1, default 1.
 	RequiredAcks int `yaml:"required_acks"`
@@ -265,6 +276,7 @@ func defaults() *Config {
 		Redirect:     Redirect{Write: ":6446", Read: ":6447", Hold: 10 * time.Second, ReadFallback: true, MaxLag: 10 * time.Second},
 		Durability:   DurabilityLossless,
 		RequiredAcks: 1,
+		MaxLag:       30 * time.Second,
 		Timings: Timings{
 			SourceHeartbeat: 200 * time.Millisecond, HeartbeatRow: 500 * time.Millisecond,
 			ProbeInterval: 250 * time.Millisecond, Detection: time.Second,

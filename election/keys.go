@@ -18,6 +18,7 @@ const (
 	KindSpec                // what one server shall do
 	KindStatus              // what one server reports
 	KindMember              // that one daemon lives, under its lease
+	KindPolicy              // what the operator wants of the cluster
 )
 
 // String returns the word used for the kind in keys and log lines.
@@ -33,6 +34,8 @@ func (k Kind) String() string {
 		return "status"
 	case KindMember:
 		return "member"
+	case KindPolicy:
+		return "policy"
 	default:
 		return "unknown"
 	}
@@ -57,6 +60,9 @@ func (k Keys) Live() string { return k.root + "live/" }
 
 // Record is the key of the cluster's record.
 func (k Keys) Record() string { return k.Live() + "record" }
+
+// Policy is the key of what the operator wants of the cluster.
+func (k Keys) Policy() string { return k.Live() + "policy" }
 
 // Leader is the key whose holder leads.
 func (k Keys) Leader() string { return k.Live() + "leader" }
@@ -105,6 +111,8 @@ func (k Keys) Split(key string) (kind Kind, name string) {
 		return KindRecord, ""
 	case k.Leader():
 		return KindLeader, ""
+	case k.Policy():
+		return KindPolicy, ""
 	}
 	for _, p := range []struct {
 		prefix string

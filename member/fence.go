@@ -23,6 +23,8 @@ const (
 	CauseIsolated = "isolated"
 	// CauseSuperseded: a later term exists.
 	CauseSuperseded = "superseded"
+	// CauseHung: the server does not answer its own daemon, and a commit hangs.
+	CauseHung = "hung"
 )
 
 // controlProof takes a record that was read linearizably after a renewal of
@@ -32,7 +34,8 @@ func (s *state) controlProof(r decide.Record, sentAt time.Time) {
 		s.superseded(r)
 		return
 	}
-	if r.Term == s.openTerm && r.Primary == s.m.o.Server && sentAt.After(s.controlAt) {
+	// Also while it is closed: only a fresh proof lets a fenced server open again.
+	if r.Primary == s.m.o.Server && (r.Term == s.openTerm || s.openTerm == 0) && sentAt.After(s.controlAt) {
 		s.controlAt = sentAt
 	}
 }
@@ -59,9 +62,55 @@ func (s *state) guardAgainstIsolation() {
 		newest = s.commitAt
 	}
 	if age := time.Since(newest); age > s.m.o.FenceDeadline {
-		s.fence(CauseIsolated, fmt.Sprintf("neither etcd nor an acknowledged commit has shown for %s that term %d is current", age.Round(time.Millisecond), s.openTerm), false)
+		s.fence(CauseIsolated, fmt.Sprintf("neither etcd nor an acknowledged commit has shown for %s that term %d is current", age.Round(time.Millisecond), s.openTerm), s.spec.Suspended)
+		return
+	}
+	hung := s.m.o.FenceDeadline
+	if !s.answers && !s.pendingSince.IsZero() && time.Since(s.pendingSince) > hung && time.Since(s.answeredAt) > hung {
+		// Behind a hanging CREATE USER no replica can log in to end the wait.
+		s.fence(CauseHung, fmt.Sprintf("a commit has been pending for %s and the server has not answered for %s",
+			time.Since(s.pendingSince).Round(time.Millisecond), time.Since(s.answeredAt).Round(time.Millisecond)), true)
 	}
 }
+
+// lookAtWaiting notices that somebody has changed by hand how commits wait. The
+// status says so until a later commit is on enough replicas: meanwhile a
+// failover might lose what was acknowledged.
+func (s *state) lookAtWaiting(readAt time.Time) {
+	j := s.job
+	if s.openTerm == 0 || s.weakened || s.spec.Suspended || j == nil || j.state != decide.SpecDone || j.spec.Revision != s.spec.Revision || !readAt.After(j.doneAt) {
+		return
+	}
+	if ss := s.snap.SemiSync; !ss.SourceEnabled || !ss.SourceStatus || !ss.Lossless || ss.RequiredAcks < s.spec.RequiredAcks {
+		s.weakened = true
+		s.m.log.Error("commits do not wait for replicas as they must: somebody changed it by hand", "enabled", ss.SourceEnabled,
+			"status", ss.SourceStatus, "lossless", ss.Lossless, "acks", ss.RequiredAcks)
+	}
+}
+
+// tellGate tells the gate when this server was last proven current. The gate
+// closes it when that is too long ago: it may be that nobody else can any more.
+func (s *state) tellGate() {
+	newest := s.controlAt
+	if s.commitAt.After(newest) {
+		newest = s.commitAt
+	}
+	open := s.openTerm != 0
+	if !open && s.proofAt.IsZero() || open && newest.Sub(s.proofAt) < proofStep && !s.proofAt.IsZero() {
+		return
+	}
+	proof := process.Proof{StartID: s.proc.StartID, Open: open, Alone: s.spec.Suspended, At: process.BootTime() - time.Since(newest)}
+	if err := process.WriteProof(s.m.o.ProofFile, proof); err != nil {
+		s.m.log.Error("the gate cannot be told that this server is current", "error", err)
+		return
+	}
+	if s.proofAt = newest; !open {
+		s.proofAt = time.Time{}
+	}
+}
+
+// proofStep is how much newer a proof must be for the gate to be told.
+const proofStep = 200 * time.Millisecond
 
 // fence closes the server beside the loop. hard skips the polite stages.
 func (s *state) fence(cause, why string, hard bool) {
@@ -79,9 +128,14 @@ func (s *state) fence(cause, why string, hard bool) {
 func (s *state) closedByFence(err error, cause, why string, begun time.Time) {
 	s.fencing = false
 	if err != nil {
-		// Not proven closed: try again at once, the hard way.
+		// Not proven closed: try again, the hard way.
 		s.m.log.Error("fence failed", "error", err)
-		s.fence(cause, why, true)
+		s.fencing = true
+		s.wg.Go(func() {
+			if wait(s.ctx, lockedRetry) == nil {
+				s.m.send(s.ctx, func(s *state) { s.fence(cause, why, true) })
+			}
+		})
 		return
 	}
 	s.fencedAt = time.Now()

@@ -19,7 +19,12 @@ const (
 	accountsDeadline     = 10 * time.Second
 	killDeadline         = 10 * time.Second
 	lockedRetry          = 20 * time.Millisecond
-	attachPoll           = 2 * time.Millisecond
+	aloneDeadline        = 2 * time.Second
+	// A candidate's steps take milliseconds, unless a client's lock is in the
+	// way; an applier may have more to do.
+	lockPatience  = time.Second
+	applyPatience = 3 * time.Second
+	attachPoll    = 2 * time.Millisecond
 )
 
 // errLocked is MySQL's ER_ACCOUNT_HAS_BEEN_LOCKED, which a receiver meets
@@ -34,8 +39,10 @@ type worker struct {
 	proc    process.State
 	wasOpen bool
 	isOpen  bool
-	held    decide.Held
-	steps   map[string]float64
+	// weakened: it was found not to wait for replicas.
+	weakened bool
+	held     decide.Held
+	steps    map[string]float64
 }
 
 func (w *worker) run(ctx context.Context) error {
@@ -300,10 +307,13 @@ func (w *worker) promote(ctx context.Context) error {
 	if err := w.revoke(ctx); err != nil {
 		return err
 	}
-	if err := w.step("apply", func() error { return w.local().ApplyWait(ctx, w.spec.Target) }); err != nil {
+	err := w.insist(ctx, applyPatience, func(ctx context.Context) error {
+		return w.step("apply", func() error { return w.local().ApplyWait(ctx, w.spec.Target) })
+	})
+	if err != nil {
 		return err
 	}
-	if err := w.step("become_source", func() error { return w.local().BecomeSource(ctx, w.spec.RequiredAcks) }); err != nil {
+	if err := w.step("become_source", func() error { return w.becomeSource(ctx) }); err != nil {
 		return err
 	}
 	if err := w.lock(ctx); err != nil {
@@ -317,7 +327,53 @@ func (w *worker) promote(ctx context.Context) error {
 func (w *worker) lock(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, accountsDeadline)
 	defer cancel()
-	return w.step("lock_accounts", func() error { return w.local().LockAccounts(ctx, w.spec.Attach) })
+	if w.isOpen {
+		return w.step("lock_accounts", func() error { return w.local().LockAccounts(ctx, w.spec.Attach) })
+	}
+	return w.insist(ctx, lockPatience, func(ctx context.Context) error {
+		return w.step("lock_accounts", func() error { return w.local().LockAccounts(ctx, w.spec.Attach) })
+	})
+}
+
+// insist does a step of a server that is closed for writes. If it is not done
+// in time, the clients that read here are ended, since one of them may hold a
+// lock that is in the way (a backup's, or a table's), and it is done again.
+func (w *worker) insist(ctx context.Context, patience time.Duration, do func(context.Context) error) error {
+	short, cancel := context.WithTimeout(ctx, patience)
+	err := do(short)
+	cancel()
+	if err == nil || ctx.Err() != nil || short.Err() == nil {
+		return err
+	}
+	ended, killErr := w.local().KillClients(ctx)
+	w.m.log.Warn("a step took too long; the clients that might be in its way were ended", "after", patience, "clients", ended, "error", err)
+	if killErr != nil {
+		return killErr
+	}
+	return do(ctx)
+}
+
+// becomeSource prepares the closed server as the spec says.
+func (w *worker) becomeSource(ctx context.Context) error {
+	if w.spec.Suspended {
+		return w.local().BecomeAlone(ctx)
+	}
+	return w.local().BecomeSource(ctx, w.spec.RequiredAcks)
+}
+
+// mayBeAlone reads, after all that was asked before, that the record lets this
+// server acknowledge alone (S2).
+func (w *worker) mayBeAlone(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, aloneDeadline)
+	defer cancel()
+	r, err := w.m.o.Board.ReadRecord(ctx)
+	if err != nil {
+		return err
+	}
+	if r.Term != w.spec.Term || r.Primary != w.m.o.Server || !r.Suspended {
+		return fmt.Errorf("the record does not let %s acknowledge alone in term %d", w.m.o.Server, w.spec.Term)
+	}
+	return nil
 }
 
 // primary opens the server in the spec's term, or keeps an open one as the
@@ -331,18 +387,23 @@ func (w *worker) primary(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !snap.SemiSync.SourceEnabled || snap.SuperReadOnly {
+	if snap.SemiSync.SourceEnabled == w.spec.Suspended || snap.SuperReadOnly {
+		if w.spec.Suspended {
+			if err := w.mayBeAlone(ctx); err != nil {
+				return err
+			}
+		}
 		if err := w.stopReceiver(ctx); err != nil {
 			return err
 		}
-		if err := w.local().BecomeSource(ctx, w.spec.RequiredAcks); err != nil {
+		if err := w.becomeSource(ctx); err != nil {
 			return err
 		}
 	}
 	if err := w.lock(ctx); err != nil {
 		return err
 	}
-	if err := w.step("own_commit", func() error { return w.commit(ctx) }); err != nil {
+	if err := w.step("own_commit", func() error { return w.proveOpen(ctx) }); err != nil {
 		return err
 	}
 	if err := w.m.terms.opened(w.spec.Term, w.proc.StartID); err != nil {
@@ -372,16 +433,50 @@ func (w *worker) primary(ctx context.Context) error {
 // keep brings an open primary's account locks and required acks in line, and
 // proves by a commit begun afterwards that nobody ejected is needed (S3).
 func (w *worker) keep(ctx context.Context) error {
-	if err := w.local().SetRequiredAcks(ctx, w.spec.RequiredAcks); err != nil {
+	if w.spec.Suspended {
+		if err := w.mayBeAlone(ctx); err != nil {
+			return err
+		}
+		if err := w.local().CeaseWaiting(ctx); err != nil {
+			return err
+		}
+		return w.lock(ctx)
+	}
+	if err := w.local().AssureWaiting(ctx, w.spec.RequiredAcks); err != nil {
 		return err
 	}
 	if err := w.lock(ctx); err != nil {
 		return err
 	}
-	if w.spec.Eject == "" {
+	if w.spec.Eject == "" && !w.spec.Prove && !w.weakened {
 		return nil
 	}
-	return w.step("proof", func() error { return w.commit(ctx) })
+	return w.step("proof", func() error { return w.prove(ctx) })
+}
+
+// prove makes a commit that listed replicas alone can have acknowledged: a login
+// that was let in just before its account was locked may show up late, and then
+// the commit proves nothing.
+func (w *worker) prove(ctx context.Context) error {
+	for {
+		if err := w.commit(ctx); err != nil {
+			return err
+		}
+		ended, err := w.local().EndUnlisted(ctx, w.spec.InSync)
+		if err != nil || ended == 0 {
+			return err
+		}
+		w.m.log.Warn("unlisted replicas were attached and were ended; the proof is made again", "sessions", ended)
+	}
+}
+
+// proveOpen is what stands before a server opens: an acknowledged commit of its
+// own, or, where it acknowledges alone, the record itself.
+func (w *worker) proveOpen(ctx context.Context) error {
+	if w.spec.Suspended {
+		return w.mayBeAlone(ctx)
+	}
+	return w.prove(ctx)
 }
 
 // commit makes one commit of the daemon's own and returns once it was

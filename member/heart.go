@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -44,7 +45,8 @@ func (h *heart) beat(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil {
+		acked := err == nil
+		if acked {
 			err = h.proves(ctx)
 		}
 		h.tell(ctx, func(s *state) {
@@ -52,8 +54,11 @@ func (h *heart) beat(ctx context.Context) {
 			if err == nil {
 				s.commitAt = begun
 			}
+			if acked {
+				s.m.committed.Store(&begun)
+			}
 		})
-		if err != nil && ctx.Err() == nil {
+		if err != nil && !errors.Is(err, errAlone) && ctx.Err() == nil {
 			h.m.log.Warn("heartbeat is no proof", "error", err)
 		}
 		select {
@@ -73,9 +78,16 @@ func (h *heart) tell(ctx context.Context, f func(*state)) {
 	})
 }
 
+// errAlone: a commit that waits for nobody proves nothing.
+var errAlone = errors.New("the primary acknowledges alone")
+
 // proves returns nil if an acknowledged commit is a proof: semi-sync is on, and
 // only listed servers can have acknowledged. Others are ended.
 func (h *heart) proves(ctx context.Context) error {
+	spec, _ := h.m.o.Board.Own()
+	if spec.Suspended {
+		return errAlone
+	}
 	snap, err := h.m.o.Local.Read(ctx)
 	if err != nil {
 		return err
@@ -87,7 +99,6 @@ func (h *heart) proves(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	spec, _ := h.m.o.Board.Own()
 	for _, session := range sessions {
 		if !session.SemiSync || slices.Contains(spec.InSync, session.Server) || spec.Goal != decide.GoalPrimary {
 			continue

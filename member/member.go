@@ -19,6 +19,8 @@ type Board interface {
 	// have arrived here; Changed is closed at the next change of either.
 	Own() (decide.SpecAt, *decide.Record)
 	Changed() <-chan struct{}
+	// ReadRecord reads the record linearizably.
+	ReadRecord(ctx context.Context) (*decide.Record, error)
 	// PutStatus writes this server's status.
 	PutStatus(ctx context.Context, s decide.Status) error
 }
@@ -38,6 +40,9 @@ type Options struct {
 	Local *replication.Local
 	// RunFile is where the gate says which process mysqld is.
 	RunFile string
+	// ProofFile is where the gate reads when this server was last proven current
+	// (S9).
+	ProofFile string
 	// DataDir is the daemon's own folder: the term file is in it.
 	DataDir string
 	// Board is etcd.
@@ -84,6 +89,9 @@ type Member struct {
 	live   atomic.Pointer[liveAt]
 	status statusSlot
 	kick   chan struct{}
+	// committed is when the last acknowledged own commit was begun, and pending
+	// since when one waits; for the poller.
+	committed, pending atomic.Pointer[time.Time]
 }
 
 // New prepares a member; Run starts it.
@@ -140,11 +148,8 @@ func (m *Member) poll(ctx context.Context) {
 	tick := time.NewTicker(m.o.ProbeInterval)
 	defer tick.Stop()
 	for {
-		readCtx, cancel := context.WithTimeout(ctx, max(m.o.Detection, time.Second))
-		snap, err := m.o.Local.Read(readCtx)
-		cancel()
-		at := time.Now()
-		m.send(ctx, func(s *state) { s.polled(snap, err, at) })
+		p := m.look(ctx)
+		m.send(ctx, func(s *state) { s.polled(p) })
 		select {
 		case <-ctx.Done():
 			return
@@ -153,6 +158,55 @@ func (m *Member) poll(ctx context.Context) {
 		}
 	}
 }
+
+// polled is what one look at the server has shown.
+type polled struct {
+	snap replication.Snapshot
+	err  error
+	// at is a moment before it was read; committed is when the last own commit
+	// was begun that had been acknowledged by then.
+	at        time.Time
+	committed time.Time
+	// locked says that a pending commit waits for somebody's lock.
+	locked bool
+}
+
+func (m *Member) look(ctx context.Context) polled {
+	ctx, cancel := context.WithTimeout(ctx, max(m.o.Detection, time.Second))
+	defer cancel()
+	p := polled{at: time.Now()}
+	if t := m.committed.Load(); t != nil {
+		p.committed = *t
+	}
+	p.snap, p.err = m.o.Local.Read(ctx)
+	if since := m.pending.Load(); p.err == nil && since != nil && !since.IsZero() && time.Since(*since) > m.o.Detection {
+		p.locked = m.whyPending(ctx, p.snap)
+	}
+	return p
+}
+
+// whyPending looks what an own commit may be waiting for: somebody's lock, or
+// replicas that find no connection left.
+func (m *Member) whyPending(ctx context.Context, snap replication.Snapshot) (locked bool) {
+	locked, err := m.o.Local.CommitLocked(ctx)
+	if err != nil {
+		m.log.Warn("what the commit waits for is not known", "error", err)
+		return true // Unknown is not the disk.
+	}
+	if snap.SemiSync.Clients >= snap.SemiSync.RequiredAcks {
+		return locked
+	}
+	switch more, err := m.o.Local.MakeRoom(ctx); {
+	case err != nil:
+		m.log.Warn("no room could be made for replicas", "error", err)
+	case more:
+		m.log.Warn("max_connections raised: all connections were taken, and replicas could not attach")
+	}
+	return locked
+}
+
+// RecordSeen returns the highest version of the record ever seen here.
+func (m *Member) RecordSeen() uint64 { return m.terms.now().RecordSeen }
 
 // Live returns the server's running figures.
 func (m *Member) Live() decide.Live {
@@ -170,6 +224,10 @@ func (m *Member) Live() decide.Live {
 	if !l.pendingSince.IsZero() {
 		out.CommitPending = time.Since(l.pendingSince)
 	}
+	if out.CommitKnown = !l.commitRead.IsZero() && out.OpenTerm != 0; out.CommitKnown {
+		out.CommitReadAge = time.Since(l.commitRead)
+	}
+	out.RecordSeen = m.RecordSeen()
 	return out
 }
 
@@ -178,7 +236,7 @@ const never = time.Duration(1<<62 - 1)
 
 type liveAt struct {
 	decide.Live
-	read, commitBegun, pendingSince time.Time
+	read, commitBegun, pendingSince, commitRead time.Time
 }
 
 // statusSlot holds the newest status for the publisher.

@@ -18,10 +18,15 @@ type state struct {
 	ctx context.Context
 	wg  sync.WaitGroup
 
-	proc    process.State
-	snap    replication.Snapshot
-	snapAt  time.Time
-	answers bool
+	proc   process.State
+	snap   replication.Snapshot
+	snapAt time.Time
+	// commitRead is when the last own commit was begun that had been acknowledged
+	// before snap was read, locked that one is kept waiting by a lock.
+	commitRead time.Time
+	locked     bool
+	answers    bool
+	answeredAt time.Time
 	// checked are the findings of this run of mysqld, empty whether it is.
 	checked  string
 	checking bool
@@ -45,6 +50,11 @@ type state struct {
 	pendingSince        time.Time
 	fencing, fenced     bool
 	fencedAt            time.Time
+	// weakened: the open server was found not to wait for replicas.
+	weakened bool
+	// proofAt is the proof that the gate was told of last.
+	proofAt time.Time
+	past    bool // etcd's record is of the past; said once
 
 	last decide.Status
 }
@@ -70,6 +80,7 @@ func (s *state) loop(ctx context.Context) error {
 			return err
 		}
 		s.guardAgainstIsolation()
+		s.tellGate()
 		s.report()
 		select {
 		case <-ctx.Done():
@@ -78,6 +89,9 @@ func (s *state) loop(ctx context.Context) error {
 			f(s)
 		case <-changed:
 		case <-tick.C:
+			if err := s.m.terms.keep(); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -85,6 +99,14 @@ func (s *state) loop(ctx context.Context) error {
 // takeSpec reads what has arrived from etcd.
 func (s *state) takeSpec() {
 	spec, record := s.m.o.Board.Own()
+	if record != nil && s.m.terms.sawRecord(record.Version) {
+		if !s.past {
+			s.past = true
+			s.m.log.Error("etcd was restored from an old backup: nothing is taken from it", "version", record.Version, "seen", s.m.RecordSeen())
+		}
+		return
+	}
+	s.past = false
 	if spec.Revision >= s.spec.Revision {
 		s.spec = spec
 	}
@@ -112,13 +134,14 @@ func (s *state) processChanged(p process.State) {
 
 // closed notes that the server does not take writes any more.
 func (s *state) closed() {
-	s.openTerm = 0
+	s.openTerm, s.weakened = 0, false
 	s.stopHeart()
 	s.commitAt, s.pendingSince = time.Time{}, time.Time{}
 }
 
 // polled takes what the poller read.
-func (s *state) polled(snap replication.Snapshot, err error, at time.Time) {
+func (s *state) polled(p polled) {
+	err := p.err
 	if err != nil || s.proc.Process != decide.ProcessRunning {
 		if s.answers && err != nil && s.ctx.Err() == nil {
 			s.m.log.Warn("mysqld does not answer", "error", err)
@@ -126,7 +149,9 @@ func (s *state) polled(snap replication.Snapshot, err error, at time.Time) {
 		s.answers = false
 		return
 	}
-	s.snap, s.snapAt, s.answers = snap, at, true
+	s.snap, s.snapAt, s.answers, s.answeredAt = p.snap, p.at, true, time.Now()
+	s.commitRead, s.locked = p.committed, p.locked
+	s.lookAtWaiting(p.at)
 	if s.checked != s.proc.StartID {
 		s.check()
 	}
@@ -144,9 +169,11 @@ func (s *state) check() {
 	s.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 		defer cancel()
+		// In trouble no login may succeed any more.
+		warmErr := s.m.o.Local.Warm(ctx)
 		findings, err := s.m.o.Local.Check(ctx)
 		empty, err2 := s.m.o.Local.IsEmpty(ctx)
-		s.m.send(s.ctx, func(s *state) { s.wasChecked(run, findings, empty, errors.Join(err, err2)) })
+		s.m.send(s.ctx, func(s *state) { s.wasChecked(run, findings, empty, errors.Join(err, err2, warmErr)) })
 	})
 }
 
@@ -164,11 +191,15 @@ func (s *state) wasChecked(run string, findings []decide.Finding, empty bool, er
 
 // adopt takes over a server that an earlier run of this daemon opened.
 func (s *state) adopt() {
-	t := s.m.terms.seen
+	t := s.m.terms.now()
 	if s.openTerm != 0 || s.fenced || s.fencing || s.snap.ReadOnly || s.snap.OfflineMode || t.OpenedRun != s.proc.StartID {
 		return
 	}
 	s.opened(t.OpenedTerm)
+	// What is not proven since the last daemon is not proven.
+	if proof, err := process.ReadProof(s.m.o.ProofFile); err == nil && proof.StartID == s.proc.StartID {
+		s.controlAt, s.commitAt = time.Now().Add(-proof.Age()), time.Time{}
+	}
 }
 
 // opened notes that the server takes writes, and starts the heart.
@@ -191,11 +222,13 @@ func (s *state) conforms() bool {
 	sn := s.snap
 	switch s.spec.Goal {
 	case decide.GoalFollow:
-		return sn.Receiver != decide.ReceiverOff && sn.Applier == decide.ReceiverOn &&
+		return sn.SuperReadOnly && sn.Receiver != decide.ReceiverOff && sn.Applier == decide.ReceiverOn &&
 			sn.SemiSync.ReplicaEnabled == s.spec.Acks &&
 			(sn.Receiver != decide.ReceiverOn || sn.SemiSync.ReplicaStatus == s.spec.Acks)
 	case decide.GoalPrimary:
-		return s.openTerm == s.spec.Term && !sn.ReadOnly && !s.fenced
+		return s.openTerm == s.spec.Term && !sn.ReadOnly && !sn.OfflineMode && !s.fenced && !s.weakened
+	case decide.GoalPromote, decide.GoalRevoke:
+		return sn.ReadOnly
 	case decide.GoalStand:
 		return sn.SuperReadOnly && sn.Receiver != decide.ReceiverOn
 	default:
@@ -207,23 +240,28 @@ func (s *state) conforms() bool {
 func (s *state) report() {
 	st := decide.Status{
 		Process: s.proc.Process, StartID: s.proc.StartID, OpenTerm: s.openTerm,
-		Fenced: s.fenced, Findings: s.findings, TermSeen: s.m.terms.seen.Term,
-		Empty: s.empty && s.checked == s.proc.StartID && s.proc.Process == decide.ProcessRunning && s.m.terms.seen.Term == 0,
+		Fenced: s.fenced, Weakened: s.weakened, Findings: s.findings, TermSeen: s.m.terms.now().Term,
+		Empty: s.empty && s.checked == s.proc.StartID && s.proc.Process == decide.ProcessRunning && s.m.terms.now().Term == 0,
 	}
 	if s.checked != s.proc.StartID && st.Process == decide.ProcessRunning {
 		st.StartID = "" // Not known well enough to be anybody's evidence.
 	}
 	if j := s.job; j != nil {
-		st.SpecRevision, st.State = j.spec.Revision, j.state
+		st.SpecRevision, st.Plan, st.State = j.spec.Revision, j.spec.Plan, j.state
 		st.Problem, st.Detail, st.Held, st.Steps = j.problem, j.detail, j.held, j.steps
 		st.AcksOff = j.acksOff
 		st.Held.StartID = j.run
+	}
+	if s.job == nil && s.proc.Process == decide.ProcessGone && s.spec.Goal == decide.GoalStand {
+		// It starts harmless (S8), and nobody here will open it.
+		st.SpecRevision, st.Plan, st.State = s.spec.Revision, s.spec.Plan, decide.SpecDone
 	}
 	if !reflect.DeepEqual(st, s.last) {
 		s.last = st
 		s.m.status.set(st)
 	}
-	s.m.live.Store(&liveAt{Live: s.figures(), read: s.snapAt, commitBegun: s.commitAt, pendingSince: s.pendingSince})
+	s.m.live.Store(&liveAt{Live: s.figures(), read: s.snapAt, commitBegun: s.commitAt, pendingSince: s.pendingSince, commitRead: s.commitRead})
+	s.m.pending.Store(&s.pendingSince)
 }
 
 func (s *state) figures() decide.Live {
@@ -236,7 +274,7 @@ func (s *state) figures() decide.Live {
 		ReceiverErrno: sn.ReceiverErrno, ReceiverError: sn.ReceiverError, ApplierErrno: sn.ApplierErrno, ApplierError: sn.ApplierError,
 		ContactAge: sn.ContactAge, Acks: sn.SemiSync.ReplicaStatus, AckEnabled: sn.SemiSync.ReplicaEnabled,
 		Lag: sn.Lag, LagKnown: sn.LagKnown, LagTransactions: sn.LagTransactions,
-		Attached: sn.SemiSync.Clients, OpenTerm: s.openTerm,
+		Attached: sn.SemiSync.Clients, OpenTerm: s.openTerm, CommitLocked: s.locked,
 	}
 }
 

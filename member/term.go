@@ -7,20 +7,29 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/google/renameio/v2"
 )
 
 // termFile remembers, across restarts of daemon and host, the highest term
 // this daemon has seen (S1) and in which run of mysqld it opened which term.
+//
+// The loop and the worker both write it.
 type termFile struct {
 	path string
+
+	mu   sync.Mutex
 	seen terms
+	// recordSeen may be ahead of the file.
+	recordSeen uint64
 }
 
 type terms struct {
 	// Term is the highest term seen.
 	Term uint64 `json:"term"`
+	// RecordSeen is the highest version of the record seen (S1).
+	RecordSeen uint64 `json:"record_seen,omitempty"`
 	// OpenedTerm was opened on this server in the run OpenedRun of mysqld.
 	OpenedTerm uint64 `json:"opened_term,omitempty"`
 	OpenedRun  string `json:"opened_run,omitempty"`
@@ -38,11 +47,14 @@ func openTermFile(dir string) (*termFile, error) {
 	if err := json.Unmarshal(raw, &t.seen); err != nil {
 		return nil, fmt.Errorf("term file %s is damaged (%w); it says which terms this server has seen: restore it or compare the servers by hand", t.path, err)
 	}
+	t.recordSeen = t.seen.RecordSeen
 	return t, nil
 }
 
 // saw notes a term durably before anything is done under it.
 func (t *termFile) saw(term uint64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if term <= t.seen.Term {
 		return nil
 	}
@@ -51,14 +63,50 @@ func (t *termFile) saw(term uint64) error {
 	return t.write(next)
 }
 
+// sawRecord notes a version of the record, and tells whether a higher one was
+// seen before: then etcd was restored from an old backup. It is kept in memory
+// at once and in the file at the next keep, so that a failover does not wait
+// for the disk.
+func (t *termFile) sawRecord(version uint64) (past bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if version < t.recordSeen {
+		return true
+	}
+	t.recordSeen = version
+	return false
+}
+
+// keep writes the highest version of the record seen, if the file has another.
+func (t *termFile) keep() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.recordSeen == t.seen.RecordSeen {
+		return nil
+	}
+	return t.write(t.seen)
+}
+
+// now returns what is known.
+func (t *termFile) now() terms {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := t.seen
+	out.RecordSeen = t.recordSeen
+	return out
+}
+
 // opened notes durably that this run of mysqld is about to be opened.
 func (t *termFile) opened(term uint64, run string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	next := t.seen
 	next.Term, next.OpenedTerm, next.OpenedRun = max(next.Term, term), term, run
 	return t.write(next)
 }
 
 func (t *termFile) write(next terms) error {
+	next.RecordSeen = t.recordSeen
 	raw, err := json.Marshal(next)
 	if err != nil {
 		return err

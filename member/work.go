@@ -31,6 +31,7 @@ type job struct {
 	held    decide.Held
 	steps   map[string]float64
 	acksOff bool
+	doneAt  time.Time
 }
 
 // refusal is an error that ends a spec: carrying it out would break a rule.
@@ -43,7 +44,7 @@ func (r *refusal) Error() string { return r.detail }
 
 // work starts, or starts again, the job that the newest spec asks for.
 func (s *state) work() error {
-	if s.spec.Revision == 0 || s.fencing || s.proc.Process != decide.ProcessRunning || s.checked != s.proc.StartID {
+	if s.spec.Revision == 0 || s.past || s.fencing || s.proc.Process != decide.ProcessRunning || s.checked != s.proc.StartID {
 		return nil
 	}
 	if s.record != nil {
@@ -52,7 +53,7 @@ func (s *state) work() error {
 		}
 	}
 	now := time.Now()
-	if j := s.job; j != nil && j.spec.Revision == s.spec.Revision && j.run == s.proc.StartID {
+	if j := s.job; j != nil && j.spec.Revision == s.spec.Revision && j.spec.Equal(s.spec.Spec) && j.run == s.proc.StartID {
 		settled := j.state != decide.SpecWorking
 		if !settled || j.state == decide.SpecDone && s.conforms() {
 			s.retryAt = time.Time{}
@@ -60,6 +61,9 @@ func (s *state) work() error {
 		}
 		if s.retryAt.IsZero() {
 			s.retryAt = now.Add(retryPause)
+			if s.weakened {
+				s.retryAt = now // Each write in between is at risk.
+			}
 		}
 		if now.Before(s.retryAt) || j.state == decide.SpecRefused && j.problem != decide.CodeDiverged {
 			return nil
@@ -79,21 +83,22 @@ func (s *state) start() error {
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	j := &job{spec: s.spec, run: s.proc.StartID, cancel: cancel, done: make(chan struct{}), state: decide.SpecWorking}
-	if old := s.job; old != nil && old.spec.Revision == j.spec.Revision && old.run == j.run {
+	if old := s.job; old != nil && old.spec.Revision == j.spec.Revision && old.spec.Equal(j.spec.Spec) && old.run == j.run {
 		j.acksOff = old.acksOff // Nothing has switched it on since.
 	}
 	s.job = j
-	if s.spec.Term < s.m.terms.seen.Term {
+	if seen := s.m.terms.now().Term; s.spec.Term < seen {
 		// S1: etcd speaks of the past.
 		cancel()
 		close(j.done)
 		j.state, j.problem = decide.SpecRefused, decide.CodeTermWentBack
-		j.detail = fmt.Sprintf("the spec is of term %d, this server has seen %d", s.spec.Term, s.m.terms.seen.Term)
+		j.detail = fmt.Sprintf("the spec is of term %d, this server has seen %d", s.spec.Term, seen)
 		return nil
 	}
-	w := &worker{m: s.m, job: j, spec: s.spec.Spec, wasOpen: s.wasOpen(), isOpen: s.openTerm != 0 && s.openTerm == s.spec.Term,
-		steps: make(map[string]float64), proc: s.proc}
-	if s.openTerm != 0 && !w.isOpen {
+	w := &worker{m: s.m, job: j, spec: s.spec.Spec, wasOpen: s.wasOpen(), weakened: s.weakened,
+		isOpen: s.openTerm != 0 && s.openTerm == s.spec.Term && !(s.answers && (s.snap.ReadOnly || s.snap.OfflineMode)),
+		steps:  make(map[string]float64), proc: s.proc}
+	if s.openTerm != 0 && s.openTerm != s.spec.Term {
 		s.closed()
 	}
 	s.wg.Go(func() {
@@ -111,7 +116,7 @@ func (s *state) start() error {
 // server is killed before it becomes anything else: no polite way is known
 // that never lets a waiting commit go (S10).
 func (s *state) wasOpen() bool {
-	t := s.m.terms.seen
+	t := s.m.terms.now()
 	return s.openTerm != 0 || t.OpenedRun == s.proc.StartID || s.answers && !s.snap.ReadOnly
 }
 
@@ -126,6 +131,10 @@ func (s *state) worked(w *worker, err error) {
 	switch {
 	case err == nil:
 		j.state, j.problem, j.detail = decide.SpecDone, "", ""
+		j.doneAt = time.Now()
+		if w.weakened {
+			s.weakened = false // A later commit is on enough replicas, and so is all before it.
+		}
 		s.m.log.Info("spec done", "goal", j.spec.Goal, "plan", j.spec.Plan, "ms", w.steps)
 	case errors.As(err, &refused):
 		j.state, j.problem, j.detail = decide.SpecRefused, refused.code, refused.detail

@@ -21,7 +21,7 @@ const tickInterval = 250 * time.Millisecond
 type Probes struct {
 	// SQL asks mysqld over TLS on a kept connection. A failure that proves the
 	// server alive is none.
-	SQL func(ctx context.Context) decide.Failure
+	SQL func(ctx context.Context) (failure decide.Failure, closed bool)
 	// Daemon asks the daemon over HTTPS.
 	Daemon func(ctx context.Context) (decide.Live, error)
 }
@@ -47,6 +47,9 @@ type Options struct {
 	Bus *bus.Bus
 	// Probes are by server.
 	Probes map[string]Probes
+	// RecordSeen returns the highest version of the record that the daemon of
+	// this member has ever seen.
+	RecordSeen func() uint64
 	// Events may be nil.
 	Events Events
 	// Yield asks the campaign to give leadership away.
@@ -91,7 +94,8 @@ func (o *Orchestrator) Lead(ctx context.Context, leader election.Leader) error {
 	defer wg.Wait()
 	defer cancel()
 	l := &lead{o: o, leader: leader, since: time.Now(), inbox: make(chan func(*lead), 64),
-		seen: make(map[string]decide.Observation), absent: make(map[string]time.Time), waiting: make(map[waitKey]time.Time)}
+		seen: make(map[string]decide.Observation), absent: make(map[string]time.Time), waiting: make(map[waitKey]time.Time),
+		spared: make(map[string]time.Time), pauses: make(map[string]time.Duration)}
 	for name, p := range o.o.Probes {
 		wg.Go(func() { o.probe(ctx, l, "sql", name, l.sql(p, name)) })
 		wg.Go(func() { o.probe(ctx, l, "daemon", name, l.daemon(p, name)) })
@@ -111,6 +115,45 @@ type lead struct {
 	late    time.Duration
 	last    decide.Decision
 	yielded time.Time
+	// phase is what the open plan has come to, seen since planSeen.
+	phase    string
+	planSeen time.Time
+	// spared says until when a replica is not removed again, pauses how long the
+	// last such time was.
+	spared map[string]time.Time
+	pauses map[string]time.Duration
+}
+
+// The pauses after an abandoned removal, each twice the one before.
+const (
+	firstPause = 5 * time.Second
+	mostPause  = 5 * time.Minute
+)
+
+// spare keeps a replica from being removed again at once: the removal itself
+// had locked it out.
+func (l *lead) spare(h *decide.History, now time.Time) {
+	if h.Plan.Kind != decide.PlanRemove {
+		return
+	}
+	server := h.Plan.Server
+	if h.Result == "completed" {
+		delete(l.pauses, server)
+		return
+	}
+	l.pauses[server] = min(mostPause, max(firstPause, 2*l.pauses[server]))
+	l.spared[server] = now.Add(l.pauses[server])
+}
+
+// follow notes since when the plan has been in its phase.
+func (l *lead) follow(r *decide.Record, now time.Time) {
+	phase := ""
+	if r != nil && r.Plan != nil {
+		phase = r.Plan.ID + " " + string(r.Plan.Phase)
+	}
+	if phase != l.phase {
+		l.phase, l.planSeen = phase, now
+	}
 }
 
 type waitKey struct {
@@ -175,8 +218,11 @@ func (l *lead) judge(ctx context.Context) {
 			}
 			return
 		}
-		if d.Change.History != nil && l.o.o.Events != nil {
-			l.o.o.Events.PlanEnded(*d.Change.History)
+		if h := d.Change.History; h != nil {
+			l.spare(h, now)
+			if l.o.o.Events != nil {
+				l.o.o.Events.PlanEnded(*h)
+			}
 		}
 	}
 }
@@ -203,7 +249,9 @@ func (l *lead) view(s *bus.State, now time.Time) decide.View {
 			l.absent[name] = now
 		}
 	}
+	l.follow(s.Record, now)
 	return decide.View{
+		RecordSeen: l.o.o.RecordSeen(), PlanSeen: l.planSeen, Spared: l.spared, Policy: s.Policy,
 		Self: l.o.o.Self, LeadingSince: l.since, Servers: l.o.o.Servers,
 		Record: s.Record, Revision: s.RecordRevision, Specs: s.Specs, Statuses: s.Statuses, Members: s.Members,
 		Absent: l.absent, Seen: l.seen, TickLate: l.late,

@@ -44,12 +44,12 @@ func (o *Orchestrator) timeout() time.Duration { return o.o.Settings.Detection /
 func (l *lead) sql(p Probes, server string) func(context.Context) (string, func(*lead)) {
 	return func(ctx context.Context) (string, func(*lead)) {
 		asked := time.Now()
-		failure := p.SQL(ctx)
+		failure, closed := p.SQL(ctx)
 		return string(failure), func(l *lead) {
 			seen := l.seen[server]
 			seen.SQLFailure = failure
 			if failure == decide.FailureNone {
-				seen.SQLAt, seen.SQLFailures = asked, 0
+				seen.SQLAt, seen.SQLFailures, seen.Closed = asked, 0, closed
 			} else {
 				seen.SQLFailures++
 			}

@@ -8,14 +8,15 @@ import (
 )
 
 // SQL returns a probe of a mysqld on a kept connection. An error that proves
-// the server alive (too many connections, say) is no failure.
-func SQL(r *replication.Remote) func(context.Context) decide.Failure {
-	return func(ctx context.Context) decide.Failure {
-		_, err := r.Probe(ctx)
+// the server alive (too many connections, say) is no failure. Closed says that
+// the answer showed read_only.
+func SQL(r *replication.Remote) func(context.Context) (failure decide.Failure, closed bool) {
+	return func(ctx context.Context) (decide.Failure, bool) {
+		answer, err := r.Probe(ctx)
 		failure, alive := replication.Classify(err)
 		if failure == decide.FailureNone && !alive {
-			return decide.FailureSilent // Cancelled: nothing was heard.
+			return decide.FailureSilent, false // Cancelled: nothing was heard.
 		}
-		return failure
+		return failure, err == nil && answer.ReadOnly
 	}
 }

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,6 +103,10 @@ func (l *Local) setLocks(ctx context.Context, change []replicationAccount) (err 
 		return err
 	}
 	defer func() { err = firstError(err, discard(conn)) }()
+	var id int64
+	if err := conn.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&id); err != nil {
+		return err
+	}
 	if _, err := conn.ExecContext(ctx, "SET SESSION sql_log_bin = OFF"); err != nil {
 		return err
 	}
@@ -121,10 +126,30 @@ func (l *Local) setLocks(ctx context.Context, change []replicationAccount) (err 
 			word = "LOCK"
 		}
 		if _, err := conn.ExecContext(ctx, "ALTER USER ?@? ACCOUNT "+word, a.user, a.host); err != nil {
-			return err
+			if ctx.Err() == nil {
+				return err
+			}
+			// Behind somebody's backup lock it would wait on and take effect when
+			// something else has long been decided (S3).
+			return errors.Join(err, l.withdraw(context.WithoutCancel(ctx), id))
 		}
 	}
 	return nil
+}
+
+// withdraw kills a session whose statement was given up and returns when it is
+// gone.
+func (l *Local) withdraw(ctx context.Context, id int64) error {
+	ctx, cancel := context.WithTimeout(ctx, withdrawDeadline)
+	defer cancel()
+	if err := l.KillSession(ctx, id); err != nil {
+		return err
+	}
+	return poll(ctx, sessionPoll, func() (bool, error) {
+		var left int
+		err := l.row(ctx, "look for a session that was ended", "SELECT COUNT(*) FROM performance_schema.threads WHERE PROCESSLIST_ID = ?", []any{id}, &left)
+		return left == 0, err
+	})
 }
 
 // endSessions kills the accounts' sessions until several looks found none.

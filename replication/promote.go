@@ -12,6 +12,10 @@ import (
 // the limits of the kernel's clock (292 years); this one stays clear of them.
 const ackTimeout = 100 * 365 * 24 * time.Hour
 
+// leastTimeout is a semi-sync time-out, in milliseconds, below which somebody
+// has shortened ours: a year.
+const leastTimeout = "31536000000"
+
 // BecomeSource prepares a caught-up server to be primary: commits wait for k
 // acknowledgements for ever, and super_read_only is off, while read_only stays
 // on. It fails with ErrReceiving unless the receiver is stopped, with
@@ -26,12 +30,7 @@ func (l *Local) BecomeSource(ctx context.Context, k int) error {
 		return l.wrap(doing, err)
 	}
 	// Before super_read_only goes off: from then on nothing commits unseen.
-	err := l.exec(ctx, doing, `SET GLOBAL rpl_semi_sync_source_wait_point = 'AFTER_SYNC',
-		GLOBAL rpl_semi_sync_source_wait_no_replica = ON,
-		GLOBAL rpl_semi_sync_source_wait_for_replica_count = ?,
-		GLOBAL rpl_semi_sync_source_timeout = ?,
-		GLOBAL rpl_semi_sync_source_enabled = ON`, k, ackTimeout.Milliseconds())
-	if err != nil {
+	if err := l.AssureWaiting(ctx, k); err != nil {
 		return err
 	}
 	if err := l.exec(ctx, doing, "SET GLOBAL super_read_only = OFF"); err != nil {
@@ -43,6 +42,44 @@ func (l *Local) BecomeSource(ctx context.Context, k int) error {
 		AND @@global.read_only AND NOT @@global.super_read_only
 		AND (SELECT VARIABLE_VALUE = 'ON' FROM performance_schema.global_status
 			WHERE VARIABLE_NAME = 'Rpl_semi_sync_source_status')`, k, ackTimeout.Milliseconds())
+}
+
+// AssureWaiting makes every commit from now on wait for k acknowledgements, for
+// ever, whatever was set before. A commit that began to wait goes on waiting.
+func (l *Local) AssureWaiting(ctx context.Context, k int) error {
+	return l.exec(ctx, "have commits wait for replicas", `SET GLOBAL rpl_semi_sync_source_wait_point = 'AFTER_SYNC',
+		GLOBAL rpl_semi_sync_source_wait_no_replica = ON,
+		GLOBAL rpl_semi_sync_source_wait_for_replica_count = ?,
+		GLOBAL rpl_semi_sync_source_timeout = ?,
+		GLOBAL rpl_semi_sync_source_enabled = ON`, k, ackTimeout.Milliseconds())
+}
+
+// CeaseWaiting lets every commit be acknowledged without any replica, those that
+// wait included. Call it only after the record says that the primary may
+// acknowledge alone, read after anything else could have changed it (S2).
+func (l *Local) CeaseWaiting(ctx context.Context) error {
+	const doing = "have commits not wait for replicas"
+	if err := l.exec(ctx, doing, "SET GLOBAL rpl_semi_sync_source_enabled = OFF"); err != nil {
+		return err
+	}
+	return l.readBack(ctx, doing, "SELECT NOT @@global.rpl_semi_sync_source_enabled")
+}
+
+// BecomeAlone prepares a caught-up server to be a primary that acknowledges
+// alone: super_read_only goes off, read_only stays on. It fails like
+// BecomeSource.
+func (l *Local) BecomeAlone(ctx context.Context) error {
+	const doing = "become a source without acknowledgements"
+	if err := l.readyToBecomeSource(ctx); err != nil {
+		return l.wrap(doing, err)
+	}
+	if err := l.CeaseWaiting(ctx); err != nil {
+		return err
+	}
+	if err := l.exec(ctx, doing, "SET GLOBAL super_read_only = OFF"); err != nil {
+		return err
+	}
+	return l.readBack(ctx, doing, "SELECT @@global.read_only AND NOT @@global.super_read_only AND NOT @@global.rpl_semi_sync_source_enabled")
 }
 
 func (l *Local) readyToBecomeSource(ctx context.Context) error {

@@ -159,7 +159,9 @@ func (l *Local) Held(ctx context.Context) (decide.Held, error) {
 		return decide.Held{}, err
 	}
 	var reported string
-	err = l.row(ctx, "read the heartbeat row", `SELECT COALESCE(MAX(executed_set), '') FROM mysqlha.heartbeat WHERE id = 1`, nil, &reported)
+	var micros int64
+	err = l.row(ctx, "read the heartbeat row", `SELECT COALESCE(MAX(executed_set), ''), COALESCE(CAST(MAX(UNIX_TIMESTAMP(at)) * 1000000 AS SIGNED), 0)
+		FROM mysqlha.heartbeat WHERE id = 1`, nil, &reported, &micros)
 	if n := serverErrno(err); n == errNoSuchTable || n == errNoSuchDatabase {
 		return h, nil // Before bootstrap nobody has reported anything.
 	}
@@ -168,6 +170,9 @@ func (l *Local) Held(ctx context.Context) (decide.Held, error) {
 	}
 	if h.Reported, err = gtid.Parse(reported); err != nil {
 		return decide.Held{}, l.wrap("read the heartbeat row", err)
+	}
+	if micros > 0 {
+		h.ReportedAt = time.UnixMicro(micros).UTC()
 	}
 	return h, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"slices"
 	"strings"
 )
 
@@ -74,6 +75,54 @@ func (l *Local) WaitSessions(ctx context.Context) (int, error) {
 	err := l.row(ctx, "read the waiting sessions", `SELECT COALESCE(MAX(VARIABLE_VALUE), 0) FROM performance_schema.global_status
 		WHERE VARIABLE_NAME = 'Rpl_semi_sync_source_wait_sessions'`, nil, &n)
 	return n, err
+}
+
+// EndUnlisted ends all sessions of replicas that can acknowledge and are not in
+// the list, and returns how many there were.
+func (l *Local) EndUnlisted(ctx context.Context, listed []string) (int, error) {
+	sessions, err := l.SemiSyncSessions(ctx)
+	if err != nil {
+		return 0, err
+	}
+	ended := 0
+	for _, s := range sessions {
+		if !s.SemiSync || slices.Contains(listed, s.Server) {
+			continue
+		}
+		if err := l.KillSession(ctx, s.ID); err != nil {
+			return ended, err
+		}
+		ended++
+	}
+	return ended, nil
+}
+
+// CommitLocked tells whether a statement of the control account waits for a
+// lock that somebody else holds (FLUSH TABLES WITH READ LOCK, LOCK TABLES), and
+// not for the disk or for replicas.
+func (l *Local) CommitLocked(ctx context.Context) (bool, error) {
+	var n int
+	err := l.row(ctx, "look for locks in the way", `SELECT COUNT(*) FROM performance_schema.metadata_locks AS m
+		JOIN performance_schema.threads AS t ON t.THREAD_ID = m.OWNER_THREAD_ID
+		WHERE m.LOCK_STATUS = 'PENDING' AND t.PROCESSLIST_USER = ?`, []any{l.user}, &n)
+	return n > 0, err
+}
+
+// moreRoom is by how many connections MakeRoom raises the limit.
+const moreRoom = 16
+
+// MakeRoom raises max_connections where all are taken, so that replicas can
+// attach although sessions whose commit waits for them hold every connection.
+// It reports whether it did.
+func (l *Local) MakeRoom(ctx context.Context) (bool, error) {
+	const doing = "make room for replicas"
+	var limit, taken int
+	err := l.row(ctx, doing, `SELECT @@global.max_connections, (SELECT VARIABLE_VALUE FROM performance_schema.global_status
+		WHERE VARIABLE_NAME = 'Threads_connected')`, nil, &limit, &taken)
+	if err != nil || taken < limit {
+		return false, err
+	}
+	return true, l.exec(ctx, doing, "SET GLOBAL max_connections = ?", limit+moreRoom)
 }
 
 func scanID(rows *sql.Rows) (id int64, err error) { return id, rows.Scan(&id) }

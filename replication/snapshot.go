@@ -81,6 +81,9 @@ type SemiSync struct {
 	// SourceStatus says that commits wait for acknowledgements. Enabled and
 	// without it, the server has given up waiting: a fault.
 	SourceStatus bool
+	// Lossless says that a commit waits before it is visible, for ever, and also
+	// where no replica is attached.
+	Lossless bool
 	// RequiredAcks is rpl_semi_sync_source_wait_for_replica_count.
 	RequiredAcks int
 	// Clients counts the attached semi-sync replicas, WaitSessions the
@@ -109,11 +112,13 @@ const serverColumns = `SELECT @@global.server_uuid, @@global.server_id, @@global
 // loaded make it fail; then queryServerParts reads them, in 2 ms.
 const (
 	queryServer = serverColumns + `@@global.rpl_semi_sync_source_enabled,
-	@@global.rpl_semi_sync_replica_enabled, @@global.rpl_semi_sync_source_wait_for_replica_count FROM ` + statusColumns
+	@@global.rpl_semi_sync_replica_enabled, @@global.rpl_semi_sync_source_wait_for_replica_count,
+	@@global.rpl_semi_sync_source_wait_point = 'AFTER_SYNC' AND @@global.rpl_semi_sync_source_wait_no_replica
+		AND @@global.rpl_semi_sync_source_timeout >= ` + leastTimeout + ` FROM ` + statusColumns
 	queryServerParts = serverColumns + `
 	(SELECT VARIABLE_VALUE = 'ON' FROM performance_schema.global_variables WHERE VARIABLE_NAME = 'rpl_semi_sync_source_enabled'),
 	(SELECT VARIABLE_VALUE = 'ON' FROM performance_schema.global_variables WHERE VARIABLE_NAME = 'rpl_semi_sync_replica_enabled'),
-	(SELECT VARIABLE_VALUE FROM performance_schema.global_variables WHERE VARIABLE_NAME = 'rpl_semi_sync_source_wait_for_replica_count')
+	(SELECT VARIABLE_VALUE FROM performance_schema.global_variables WHERE VARIABLE_NAME = 'rpl_semi_sync_source_wait_for_replica_count'), FALSE
 	FROM ` + statusColumns
 )
 
@@ -138,17 +143,17 @@ func (s *Snapshot) readServer(row *sql.Row) error {
 	var executed string
 	var sourceStatus, replicaStatus sql.NullString
 	var clients, waiting, required sql.NullInt64
-	var source, replica sql.NullBool
+	var source, replica, lossless sql.NullBool
 	err := row.Scan(&s.ServerUUID, &s.ServerID, &s.Version,
 		&s.ReadOnly, &s.SuperReadOnly, &s.OfflineMode, &executed,
-		&sourceStatus, &clients, &waiting, &replicaStatus, &source, &replica, &required)
+		&sourceStatus, &clients, &waiting, &replicaStatus, &source, &replica, &required, &lossless)
 	if err != nil {
 		return err
 	}
 	s.SemiSync = SemiSync{
 		SourceInstalled: source.Valid, ReplicaInstalled: replica.Valid,
 		SourceEnabled: source.Bool, ReplicaEnabled: replica.Bool,
-		SourceStatus: sourceStatus.String == "ON", ReplicaStatus: replicaStatus.String == "ON",
+		Lossless: lossless.Bool, SourceStatus: sourceStatus.String == "ON", ReplicaStatus: replicaStatus.String == "ON",
 		RequiredAcks: int(required.Int64), Clients: int(clients.Int64), WaitSessions: int(waiting.Int64),
 	}
 	s.Executed, err = gtid.Parse(executed)

@@ -180,10 +180,11 @@ func (r *Router) ask(ctx context.Context, server string) {
 }
 
 // reads tells whether a server may serve reads as a replica: it follows the
-// primary, both threads run, and its lag is known and small enough.
+// primary and has heard from it lately, both threads run, and its lag is known
+// and small enough.
 func (r *Router) reads(server string, l decide.Live) bool {
 	isWriter := r.writer != nil && r.writer.Server == server
 	follows := r.writer == nil || l.Source == r.writer.Server
 	return !isWriter && follows && l.Answers && l.OpenTerm == 0 && l.Receiver == decide.ReceiverOn &&
-		l.Applier == decide.ReceiverOn && l.LagKnown && l.Lag <= r.o.MaxLag
+		l.Applier == decide.ReceiverOn && l.LagKnown && l.Lag <= r.o.MaxLag && l.ContactAge+l.Age <= r.o.MaxLag+time.Second
 }

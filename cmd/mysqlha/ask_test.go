@@ -34,6 +34,12 @@ func (d daemon) History(context.Context, int) ([]decide.History, error) {
 
 func (d daemon) Ready(context.Context) error { return nil }
 
+func (d daemon) Policy(context.Context) (decide.Policy, error) { return decide.Policy{}, nil }
+
+func (d daemon) SetPolicy(_ context.Context, want decide.Policy) (decide.Policy, error) {
+	return want, nil
+}
+
 // daemonFor serves a cluster over TLS and returns a context file that leads to
 // it.
 func daemonFor(t *testing.T, c api.Cluster) string {

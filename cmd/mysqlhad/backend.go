@@ -103,6 +103,41 @@ func (b *backend) Why(ctx context.Context) (api.Why, error) {
 	return peer.Why(ctx)
 }
 
+// Policy returns what the operator wants: what was asked for, and else what the
+// record says.
+func (b *backend) Policy(context.Context) (decide.Policy, error) {
+	s := b.d.bus.State()
+	if s.Record == nil {
+		return decide.Policy{}, errors.New("the cluster has no record yet")
+	}
+	p := decide.Policy{}
+	if s.Policy != nil {
+		p = *s.Policy
+	}
+	return p.Over(*s.Record), nil
+}
+
+// SetPolicy changes what the operator wants.
+func (b *backend) SetPolicy(ctx context.Context, want decide.Policy) (decide.Policy, error) {
+	now, err := b.Policy(ctx)
+	if err != nil {
+		return now, err
+	}
+	if want.Durability != "" {
+		now.Durability = want.Durability
+	}
+	if want.RequiredAcks != 0 {
+		now.RequiredAcks = want.RequiredAcks
+	}
+	if want.MaxLag != 0 {
+		now.MaxLag = want.MaxLag
+	}
+	if err := now.Check(len(b.d.cfg.Servers)); err != nil {
+		return now, &api.RefusedError{Reason: err.Error()}
+	}
+	return now, b.d.bus.PutPolicy(ctx, now)
+}
+
 // History returns the ended plans, newest first.
 func (b *backend) History(ctx context.Context, limit int) ([]decide.History, error) {
 	return b.d.bus.History(ctx, limit)

@@ -110,7 +110,7 @@ func (m *memberRole) memberOptions(replicationPassword string) member.Options {
 		servers[s.Name] = member.Address{Host: host, Port: n}
 	}
 	return member.Options{
-		Server: cfg.Name, Local: m.local, RunFile: cfg.MySQL.RunFile, DataDir: cfg.DataDir, Board: m.d.bus, Servers: servers,
+		Server: cfg.Name, Local: m.local, RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), DataDir: cfg.DataDir, Board: m.d.bus, Servers: servers,
 		Executed: func(ctx context.Context, server string) (gtid.Set, error) {
 			r, ok := m.remotes[server]
 			if !ok {
@@ -129,9 +129,12 @@ func (m *memberRole) leaderOptions() orchestrator.Options {
 	cfg := m.d.cfg
 	o := orchestrator.Options{
 		Self: cfg.Name, Bus: m.d.bus, Events: leaderEvents{m.d.metrics}, Logger: m.d.log, Yield: m.askToYield,
-		Probes: make(map[string]orchestrator.Probes),
+		Probes:     make(map[string]orchestrator.Probes),
+		RecordSeen: m.member.RecordSeen,
 		Settings: decide.Settings{ProbeInterval: cfg.Timings.ProbeInterval, Detection: cfg.Timings.Detection,
-			RemovalDelay: cfg.Timings.RemovalDelay, RequiredAcks: cfg.RequiredAcks, BootstrapPrimary: cfg.Bootstrap.Primary},
+			Stall: stallTimes * cfg.Timings.Detection, FenceDeadline: cfg.Timings.FenceDeadline, Silenced: cfg.Timings.FenceDeadline + fenceBudget,
+			RemovalDelay: cfg.Timings.RemovalDelay, RequiredAcks: cfg.RequiredAcks, Durability: decide.Durability(cfg.Durability),
+			MaxLag: cfg.MaxLag, BootstrapPrimary: cfg.Bootstrap.Primary},
 	}
 	for _, s := range cfg.Servers {
 		o.Servers = append(o.Servers, s.Name)
@@ -140,6 +143,20 @@ func (m *memberRole) leaderOptions() orchestrator.Options {
 		m.d.metrics.WatchServer("daemon", s.Name)
 	}
 	return o
+}
+
+const (
+	// stallTimes is after how many detection times a pending commit counts as a
+	// stalled disk: slow is not dead.
+	stallTimes = 5
+	// fenceBudget is what closing an old primary may take beyond its deadline,
+	// the gate's grace included.
+	fenceBudget = 4 * time.Second
+)
+
+// proofFile is where the daemon and the gate of a host meet.
+func proofFile(cfg *config.Config) string {
+	return filepath.Join(filepath.Dir(cfg.MySQL.RunFile), "proof.json")
 }
 
 func (m *memberRole) askToYield() {

@@ -44,8 +44,12 @@ func (d *decider) beginBootstrap() Decision {
 	if d.noteDuplicateIDs() || !ready {
 		return Decision{Reason: ReasonNoRecord, Detail: "not every server is ready for the first term"}
 	}
-	r := Record{Primary: first, RequiredAcks: d.settings.RequiredAcks, Durability: DurabilityLossless,
+	r := Record{Primary: first, RequiredAcks: d.settings.RequiredAcks, Durability: d.settings.Durability,
 		Plan: &Plan{ID: d.planID(PlanBootstrap), Kind: PlanBootstrap, Reason: ReasonBootstrap, Leader: d.Self}}
+	if r.Durability == "" {
+		r.Durability = DurabilityLossless
+	}
+	r.Suspended = r.Durability == DurabilityAsync
 	r.Plan.advance(PhaseAccounts, d.now)
 	specs := map[string]Spec{first: {Goal: GoalInitialise, Plan: r.Plan.ID, Accounts: accounts}}
 	for _, name := range without(d.Servers, first) {
@@ -94,8 +98,11 @@ func (d *decider) awaitAttached() Decision {
 			d.wait(CodeCatchingUp, name, name+" attaches to "+r.Primary, "")
 		}
 	}
-	if len(in) < len(d.Servers)-1 || len(in) < r.RequiredAcks {
+	if len(in) < len(d.Servers)-1 || len(in) < r.RequiredAcks && !r.Suspended {
 		return Decision{Reason: ReasonPlanWaits, Detail: fmt.Sprintf("%d of %d replicas attached", len(in), len(d.Servers)-1)}
+	}
+	if r.Suspended {
+		in, r.Runs = nil, nil // Nobody acknowledges in async.
 	}
 	r.Term, r.InSync, r.Complete, r.Published = 1, sorted(in), true, d.now
 	r.Base = r.Plan.Target

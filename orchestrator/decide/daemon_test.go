@@ -1,31 +1,68 @@
 package decide
 
-import "github.com/mysqlha/mysqlha/replication/gtid"
+import (
+	"time"
+
+	"github.com/mysqlha/mysqlha/replication/gtid"
+)
+
+// The model's S9: how old a primary's newest proof may be.
+const modelFence = 5 * time.Second
 
 // work lets a daemon do the next small step of its newest spec, as the member
 // package does.
 func (w *world) work(h *host) {
-	if !h.daemon {
+	w.deliver(h)
+	w.step(h)
+}
+
+// deliver brings what stands in etcd to the daemon.
+func (w *world) deliver(h *host) {
+	if !h.daemon || !h.etcd {
 		return
 	}
-	if h.etcd {
-		h.renewed = w.now
-		if at := w.specs[h.name]; at.Revision >= h.spec.Revision {
-			h.spec = at
+	h.renewed, h.control = w.now, w.now
+	if r := w.record; r != nil && r.Version < h.recordSeen && !w.broken.obeysThePast() {
+		return // etcd speaks of the past (S1).
+	}
+	if at := w.specs[h.name]; at.Revision >= h.spec.Revision || w.broken.obeysThePast() {
+		h.spec = at
+	}
+	if r := w.record; r != nil {
+		if r.Version > h.recordSeen || w.broken.obeysThePast() {
+			h.recordSeen = r.Version
 		}
-		if r := w.record; r != nil {
-			h.termSeen = max(h.termSeen, r.Term)
-			if h.open != 0 && r.Term > h.open && r.Primary != h.name {
-				w.kill(h.name, false) // Superseded.
-			}
+		if r.Term > h.termSeen || w.broken.obeysThePast() {
+			h.termSeen = r.Term
+		}
+		if h.open != 0 && r.Term > h.open && r.Primary != h.name {
+			w.dethrone(h) // Superseded.
 		}
 	}
-	if !h.mysqld || h.spec.Revision == 0 {
+}
+
+// dethrone ends a mysqld that clients may have written to (S10).
+func (w *world) dethrone(h *host) {
+	if w.broken.is(politeStop) {
+		w.letGo(h)
+	}
+	w.kill(h.name, false)
+}
+
+func (w *world) step(h *host) {
+	if h.daemon && h.frozen && h.openedRun == h.run && h.spec.Goal != GoalPrimary && h.spec.Revision != 0 {
+		w.dethrone(h) // A kill needs nobody's answer.
 		return
 	}
-	if w.begun(h) {
+	if h.daemon && h.mysqld && !h.frozen && h.spec.Revision != 0 && w.begun(h) {
 		w.act(h)
 	}
+}
+
+// current tells what a linearizable read of the record says.
+func (w *world) current(h *host) bool {
+	r := w.record
+	return h.etcd && r.Term == h.spec.Term && r.Primary == h.name
 }
 
 // begun starts the work anew for a new spec, a new run of mysqld, or where what
@@ -45,6 +82,9 @@ func (w *world) begun(h *host) bool {
 		return false
 	case h.state != SpecDone:
 		return true
+	case h.spec.Goal == GoalPrimary && h.semisync == h.spec.Suspended && h.open != 0:
+		h.state, h.step = SpecWorking, 0
+		return true
 	case h.spec.Goal == GoalFollow && (!h.receiver || h.acks != h.spec.Acks), h.spec.Goal == GoalPrimary && h.open != h.spec.Term:
 		h.state, h.step = SpecWorking, 0
 		return true
@@ -55,7 +95,7 @@ func (w *world) begun(h *host) bool {
 func (w *world) act(h *host) {
 	wasOpen := h.openedRun == h.run || !h.ro
 	if wasOpen && h.spec.Goal != GoalPrimary {
-		w.kill(h.name, false)
+		w.dethrone(h)
 		return
 	}
 	switch h.spec.Goal {
@@ -72,7 +112,12 @@ func (w *world) act(h *host) {
 		h.finish()
 	case GoalRevoke:
 		if w.revoke(h) {
-			h.finish()
+			if h.finish(); w.broken.is(receivedAlone) {
+				h.held.Executed = gtid.Set{}
+			}
+			if w.broken.is(readBeforeStop) {
+				h.held.Executed, h.held.Received = h.early, h.early
+			}
 		}
 	case GoalFollow:
 		w.follow(h)
@@ -90,13 +135,19 @@ func (h *host) finish() {
 
 // revoke takes three steps: the switch, the receiver, the look.
 func (w *world) revoke(h *host) bool {
+	early := 0
+	if w.broken.is(readBeforeStop) {
+		early = 30 // Whoever reads too early may also be slow to stop.
+	}
 	switch h.step++; h.step {
 	case 1:
-		h.wish = false
-	case 2:
-		h.receiver, h.acks = false, false
+		h.wish, h.early = false, h.all()
+	case 2 + early:
+		if !w.broken.is(noRevoke) {
+			h.receiver, h.acks = false, false
+		}
 	default:
-		return true
+		return h.step > 2+early
 	}
 	return false
 }
@@ -144,13 +195,13 @@ func (w *world) follow(h *host) {
 }
 
 func (w *world) promote(h *host) {
-	if h.step < 3 && !w.revoke(h) {
+	if !w.revoke(h) {
 		return
 	}
 	if !h.executed.Contains(h.spec.Target) || len(h.relay) > 0 {
 		return
 	}
-	h.semisync, h.k, h.sro = true, h.spec.RequiredAcks, false
+	h.semisync, h.k, h.sro = !h.spec.Suspended, h.spec.RequiredAcks, false
 	w.lock(h)
 	h.finish()
 }
@@ -179,23 +230,48 @@ func (w *world) primary(h *host) {
 		if len(h.relay) > 0 {
 			return
 		}
-		h.semisync, h.sro = true, false
-		h.k = h.spec.RequiredAcks
+		if h.sro = false; !h.spec.Suspended {
+			h.semisync = true
+		}
+		h.k, h.step = h.spec.RequiredAcks, 1
 	case h.step == 0:
-		w.lock(h)
+		if h.spec.Suspended != h.semisync {
+			h.step = 1
+			break
+		}
+		if h.spec.Suspended && !w.current(h) {
+			return
+		}
+		if h.semisync = !h.spec.Suspended; !h.semisync {
+			w.letGo(h)
+		}
 		h.step = 1
-	case h.step == 1 && isOpen && h.spec.Eject == "":
-		h.finish()
 	case h.step == 1:
-		h.own = w.begin(h, false)
+		h.k = h.spec.RequiredAcks
+		w.answer(h)
+		w.lock(h)
 		h.step = 2
+	case h.step == 2 && isOpen && !h.spec.Prove && (h.spec.Eject == "" || w.broken.is(noRemovalProof)):
+		h.finish()
+	case h.step == 2 && !isOpen && h.spec.Suspended:
+		if w.current(h) && w.record.Suspended {
+			w.openUp(h)
+			h.finish()
+		}
+	case h.step == 2:
+		h.own = w.begin(h, false)
+		h.step = 3
 	case h.executed.Contains(h.own):
 		if !isOpen {
-			h.open, h.openedRun, h.ro = h.spec.Term, h.run, false
-			w.note("%s: open in term %d", h.name, h.open)
+			w.openUp(h)
 		}
 		h.finish()
 	}
+}
+
+func (w *world) openUp(h *host) {
+	h.open, h.openedRun, h.ro, h.control = h.spec.Term, h.run, false, w.now
+	w.note("%s: open in term %d, waits for replicas: %v", h.name, h.open, h.semisync)
 }
 
 // report writes the status.
@@ -205,12 +281,18 @@ func (w *world) report(h *host) {
 	}
 }
 
-func (w *world) put(h *host) {
+func (w *world) put(h *host) { w.statuses[h.name] = h.status() }
+
+func (h *host) status() Status {
 	st := Status{Process: h.process(), StartID: h.startID(), OpenTerm: h.open, TermSeen: h.termSeen,
 		Empty: h.executed.IsEmpty() && h.received.IsEmpty() && h.mysqld}
 	if h.mysqld && h.workRun == int(h.spec.Revision)<<8|h.run&0xff {
+		st.Plan = h.spec.Plan
 		st.SpecRevision, st.State, st.Problem, st.Held = h.spec.Revision, h.state, h.problem, h.held
 		st.Held.StartID, st.AcksOff = h.startID(), h.acksOff
 	}
-	w.statuses[h.name] = st
+	if !h.mysqld && h.spec.Goal == GoalStand {
+		st.SpecRevision, st.Plan, st.State = h.spec.Revision, h.spec.Plan, SpecDone
+	}
+	return st
 }

@@ -3,6 +3,7 @@ package decide
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -11,6 +12,12 @@ import (
 func Decide(v View, s Settings, now time.Time) Decision {
 	d := &decider{View: v, settings: s, now: now}
 	out := d.judge()
+	if c := out.Change; c != nil && c.Record != nil {
+		c.Record.Version = 1
+		if v.Record != nil {
+			c.Record.Version = v.Record.Version + 1
+		}
+	}
 	out.Waits = append(out.Waits, d.waits...)
 	return out
 }
@@ -24,6 +31,12 @@ type decider struct {
 }
 
 func (d *decider) judge() Decision {
+	if server, seen, version := d.newestRecordSeen(); seen > version {
+		d.wait(CodeTermWentBack, server,
+			fmt.Sprintf("the daemon beside %s has seen version %d of the record, etcd has %d: etcd was restored from an old backup", server, seen, version),
+			"nothing is done until a human has compared the servers")
+		return Decision{Reason: ReasonTermWentBack}
+	}
 	if d.Record == nil {
 		return d.beginBootstrap()
 	}
@@ -42,6 +55,8 @@ func (d *decider) judge() Decision {
 		return d.continueBootstrap()
 	case p.Kind == PlanRemove:
 		return d.continueRemoval()
+	case p.Kind == PlanRaiseAcks || p.Kind == PlanResume:
+		return d.continueProof()
 	default:
 		return d.continueFailover()
 	}
@@ -53,12 +68,11 @@ func (d *decider) steady() Decision {
 	if h.dead {
 		return d.openFailover(h)
 	}
-	if leaver, why := d.leaver(); h.alive && leaver != "" {
-		return d.openRemoval(leaver, why)
-	}
 	if h.alive {
-		if change, detail := d.admission(); change != nil {
-			return Decision{Reason: ReasonReplicaCaught, Detail: detail, Change: change}
+		for _, look := range []func() (Decision, bool){d.suspend, d.followPolicy, d.removal, d.resume, d.admit} {
+			if decision, act := look(); act {
+				return decision
+			}
 		}
 	}
 	if specs := d.changed(d.standing(*d.Record)); len(specs) > 0 {
@@ -75,6 +89,21 @@ func (d *decider) highestTermSeen() (server string, term uint64) {
 		}
 	}
 	return server, term
+}
+
+// newestRecordSeen returns the highest version of the record that any daemon is
+// known to have seen, whose, and the version that stands in etcd.
+func (d *decider) newestRecordSeen() (server string, seen, version uint64) {
+	server, seen = d.Self, d.RecordSeen
+	for _, name := range d.Servers {
+		if v := d.Seen[name].Live.RecordSeen; v > seen {
+			server, seen = name, v
+		}
+	}
+	if d.Record != nil {
+		version = d.Record.Version
+	}
+	return server, seen, version
 }
 
 func (d *decider) wait(code Code, server, detail, remedy string) {
@@ -103,6 +132,15 @@ func (p *Plan) advance(phase Phase, now time.Time) {
 	p.Marks = append(p.Marks, Mark{Name: string(phase), At: now})
 }
 
+// inPhase returns for how long the plan has been in its phase, as this leader
+// has seen it.
+func (d *decider) inPhase() time.Duration {
+	if d.PlanSeen.IsZero() {
+		return d.now.Sub(d.Record.Plan.PhaseSince())
+	}
+	return d.now.Sub(d.PlanSeen)
+}
+
 // finish closes the plan and returns what the history keeps of it.
 func (d *decider) finish(r *Record, result string) *History {
 	p := *r.Plan
@@ -115,13 +153,14 @@ func (d *decider) finish(r *Record, result string) *History {
 }
 
 // planID names a plan by what no two plans share: the revision of the record
-// it was decided on.
+// it was decided on, and, since revisions come again where etcd is restored from
+// a backup, the time.
 func (d *decider) planID(kind PlanKind) string {
 	term := uint64(0)
 	if d.Record != nil {
 		term = d.Record.Term
 	}
-	return fmt.Sprintf("%s-t%d-r%d", kind, term, d.Revision)
+	return fmt.Sprintf("%s-t%d-r%d-%s", kind, term, d.Revision, strconv.FormatInt(d.now.UnixMilli(), 36))
 }
 
 // did returns the server's status if it says that the newest spec was carried
@@ -133,7 +172,7 @@ func (d *decider) did(server string, goal Goal, plan string) (Status, bool) {
 		return Status{}, false
 	}
 	st, ok := d.Statuses[server]
-	if !ok || st.SpecRevision != spec.Revision || st.State != SpecDone {
+	if !ok || st.SpecRevision != spec.Revision || st.Plan != plan || st.State != SpecDone {
 		return Status{}, false
 	}
 	return st, true

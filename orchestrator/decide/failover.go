@@ -13,10 +13,16 @@ import (
 // another kind, or one whose new primary died before it opened, is superseded.
 func (d *decider) openFailover(h health) Decision {
 	r := d.Record.clone()
+	if r.Suspended {
+		return d.openSuspendedFailover(r, h)
+	}
+	if d.weakened() {
+		return Decision{Reason: ReasonNotEnoughProof, Detail: h.detail}
+	}
 	var out []string
 	for _, name := range r.InSync {
 		// One that restarted proves nothing: no receiver is stopped for it (S4).
-		if !d.reachable(name) || d.Statuses[name].StartID != r.Runs[name] {
+		if run := d.Statuses[name].StartID; run == "" || !d.reachable(name) || run != r.Runs[name] {
 			out = append(out, name)
 			d.noteRestarted(name)
 		}
@@ -26,7 +32,7 @@ func (d *decider) openFailover(h health) Decision {
 			"%s is dead (%s); %s may have acknowledged what nobody else has and cannot be asked (out of reach, or restarted and not caught up since), so no other server is known to hold every acknowledged write",
 			r.Primary, h.detail, strings.Join(out, ", ")),
 			fmt.Sprintf("bring back %s, or %s", strings.Join(out, " or "), r.Primary))
-		return Decision{Reason: ReasonNotEnoughProof, Detail: h.detail}
+		return Decision{Reason: ReasonNotEnoughProof, Detail: h.detail, Yield: d.othersMayReach(out)}
 	}
 	var history *History
 	if r.Plan != nil {
@@ -40,6 +46,19 @@ func (d *decider) openFailover(h health) Decision {
 	change := d.change(r, d.revokeSpecs(r))
 	change.History = history
 	return Decision{Reason: h.reason, Detail: h.detail, Change: change}
+}
+
+// othersMayReach tells whether one of the servers has a daemon that lives and
+// that this leader has not reached for twice the detection time: then another
+// leader may.
+func (d *decider) othersMayReach(names []string) bool {
+	limit := 2 * d.settings.Detection
+	for _, name := range names {
+		if _, lives := d.Members[name]; lives && d.now.Sub(later(d.Seen[name].DaemonAt, d.LeadingSince)) > limit {
+			return true
+		}
+	}
+	return false
 }
 
 // noteRestarted names a replica whose run of mysqld is not the one in which it
@@ -84,7 +103,7 @@ func (d *decider) awaitRevoked() Decision {
 		switch {
 		case !done:
 			missing = append(missing, name)
-		case st.Held.StartID != r.Runs[name]:
+		case !r.Suspended && st.Held.StartID != r.Runs[name]:
 			// S4: a restart may have lost what it had acknowledged.
 			missing = append(missing, name)
 			d.noteRestarted(name)
@@ -92,19 +111,28 @@ func (d *decider) awaitRevoked() Decision {
 			sets[name] = st.Held
 		}
 	}
-	if len(missing) >= r.RequiredAcks {
+	if r.Suspended {
+		if why := d.notSilenced(r, missing); why != "" {
+			return d.revokeWaits(r, why)
+		}
+	} else if len(missing) >= r.RequiredAcks {
 		return d.revokeLacks(r, missing)
 	}
 	p.Sets = sets
 	p.Target = union(sets)
 	candidate, why := d.choose(p, sets)
-	if candidate == "" {
-		if d.now.Sub(d.Record.Plan.PhaseSince()) > 2*d.settings.Detection {
-			if back, ok := d.abandon(d.Record.clone()); ok {
-				return back
-			}
+	if candidate != "" && r.Suspended {
+		p.Lost = d.Seen[p.From].Live.Executed.Union(sets[candidate].Reported).Subtract(p.Target)
+		if far := d.tooFar(p, sets[candidate]); far != "" {
+			candidate, why = "", far
 		}
-		return Decision{Reason: ReasonNotEnoughProof, Detail: why}
+	}
+	if candidate == "" {
+		out := d.revokeWaits(d.Record.clone(), why)
+		if out.Change == nil {
+			out.Reason = ReasonNotEnoughProof
+		}
+		return out
 	}
 	return d.promote(r, candidate, keys(sets))
 }
@@ -126,17 +154,24 @@ func (d *decider) abandon(r Record) (Decision, bool) {
 // turns out to be there: nothing has been chosen yet.
 func (d *decider) revokeLacks(r Record, missing []string) Decision {
 	detail := fmt.Sprintf("not yet revoked: %s", strings.Join(missing, ", "))
-	waited := d.now.Sub(r.Plan.PhaseSince())
-	if waited > 2*d.settings.Detection {
+	if d.inPhase() > 2*d.settings.Detection {
 		d.wait(CodeCannotReachReplicas, "", fmt.Sprintf("%s; each may have acknowledged what nobody else has", detail),
 			fmt.Sprintf("bring back %s, or %s", strings.Join(missing, " or "), r.Primary))
-		back, ok := d.abandon(r)
-		if ok {
-			return back
-		}
-		return Decision{Reason: ReasonPlanWaits, Detail: detail, Yield: back.Yield}
 	}
-	return Decision{Reason: ReasonPlanWaits, Detail: detail}
+	return d.revokeWaits(r, detail)
+}
+
+// revokeWaits goes on waiting in the first phase, or abandons the plan if the
+// old primary turns out to be there after twice the detection time.
+func (d *decider) revokeWaits(r Record, detail string) Decision {
+	if d.inPhase() <= 2*d.settings.Detection {
+		return Decision{Reason: ReasonPlanWaits, Detail: detail}
+	}
+	back, ok := d.abandon(r)
+	if ok {
+		return back
+	}
+	return Decision{Reason: ReasonPlanWaits, Detail: detail, Yield: back.Yield}
 }
 
 // choose returns the best candidate among servers whose journaled sets hold
@@ -191,7 +226,7 @@ func (d *decider) promoteSpecs(r Record) map[string]Spec {
 	p := r.Plan
 	specs := map[string]Spec{
 		p.Candidate: {Goal: GoalPromote, Term: r.Term, Plan: p.ID, Target: p.Target,
-			Attach: p.NewInSync, RequiredAcks: r.RequiredAcks},
+			Attach: p.NewInSync, RequiredAcks: r.RequiredAcks, Suspended: r.Durability == DurabilityAsync},
 	}
 	// All others stand: one that was chosen before must not stay prepared, and
 	// nobody may receive from elsewhere while it is judged as a follower.
@@ -199,7 +234,7 @@ func (d *decider) promoteSpecs(r Record) map[string]Spec {
 		switch {
 		case name == p.Candidate:
 		case slices.Contains(p.NewInSync, name):
-			specs[name] = Spec{Goal: GoalFollow, Term: r.Term, Plan: p.ID, Source: p.Candidate, Acks: true, Target: p.Target}
+			specs[name] = Spec{Goal: GoalFollow, Term: r.Term, Plan: p.ID, Source: p.Candidate, Acks: r.Durability != DurabilityAsync, Target: p.Target}
 		default:
 			specs[name] = Spec{Goal: GoalStand, Term: r.Term, Plan: p.ID, Why: "a failover is under way"}
 		}
@@ -212,26 +247,33 @@ func (d *decider) promoteSpecs(r Record) map[string]Spec {
 func (d *decider) awaitPromoted() Decision {
 	r := d.Record.clone()
 	p := r.Plan
-	if d.lost(p.Candidate) {
-		return d.chooseAgain(r)
-	}
 	st, prepared := d.did(p.Candidate, GoalPromote, p.ID)
 	prepared = prepared && st.Held.Executed.Contains(p.Target)
+	if d.lost(p.Candidate) || !prepared && d.hopeless(p) {
+		if again := d.chooseAgain(r.clone()); again.Change != nil || d.lost(p.Candidate) {
+			return again
+		}
+	}
 	var have []string
+	runs := make(map[string]string) // Of the new set; in force with the new term.
 	for _, name := range p.NewInSync {
 		f, done := d.did(name, GoalFollow, p.ID)
 		if prepared && done && f.Held.All().Contains(st.Held.Executed) {
 			have = append(have, name)
-			r.Runs = setRun(r.Runs, name, f.Held.StartID)
+			runs[name] = f.Held.StartID
 		}
 	}
-	if prepared && len(have) >= r.RequiredAcks {
+	if prepared && (len(have) >= r.RequiredAcks || r.Durability == DurabilityAsync) {
+		r.Runs = runs
 		return d.publish(r)
 	}
 	if more := d.moreFollowers(p); len(more) > 0 {
 		p.NewInSync = sorted(append(p.NewInSync, more...))
 		return Decision{Reason: ReasonPlanContinues, Detail: "more followers: " + strings.Join(more, ", "),
 			Change: d.change(r, d.promoteSpecs(r))}
+	}
+	if prepared && r.Durability == DurabilityAvailable && d.countNotLost(p.NewInSync) < r.RequiredAcks {
+		return d.publishAlone(r)
 	}
 	detail := fmt.Sprintf("%d of %d followers have all that %s has", len(have), r.RequiredAcks, p.Candidate)
 	if prepared {
@@ -254,24 +296,38 @@ func (d *decider) lost(server string) bool {
 	return absent && d.now.Sub(since) > d.settings.RemovalDelay
 }
 
-// chooseAgain replaces a candidate that died. The journaled sets still say what
-// the new term must hold, so any other server whose set holds it all will do;
-// nobody can have been acknowledged by the dead candidate, since it never
-// opened.
+// hopeless tells whether the candidate lives and yet will not open: it restarted
+// and has lost what it was chosen for, or its last step fails or hangs (behind
+// somebody's lock, say). Another may be better.
+func (d *decider) hopeless(p *Plan) bool {
+	st, live := d.Statuses[p.Candidate], d.Seen[p.Candidate].Live
+	if held, ok := p.Sets[p.Candidate]; ok && st.StartID != "" && st.StartID != held.StartID && live.StartID == st.StartID {
+		return !live.All().Contains(p.Target)
+	}
+	waited := d.inPhase()
+	failed := st.Plan == p.ID && (st.State == SpecFailed || st.State == SpecRefused)
+	return failed && waited > 2*d.settings.Detection || live.Executed.Contains(p.Target) && waited > 5*d.settings.Detection
+}
+
+// chooseAgain replaces a candidate that died or will not open. The journaled
+// sets still say what the new term must hold, so any other server that holds it
+// all will do; nobody can have been acknowledged by the first candidate, since
+// it never opened.
 func (d *decider) chooseAgain(r Record) Decision {
 	p := r.Plan
 	alive := make(map[string]Held)
-	for name, held := range p.Sets {
-		if f, done := d.did(name, GoalFollow, p.ID); done && f.Held.StartID == held.StartID {
-			held = f.Held // It has received more since.
+	for _, name := range d.Servers {
+		held, ok := p.Sets[name]
+		if f, done := d.did(name, GoalFollow, p.ID); done && (!ok || held.StartID == f.Held.StartID || f.Held.All().Contains(p.Target)) {
+			held, ok = f.Held, true // It has received more since.
 		}
-		if name != p.Candidate && d.reachable(name) && d.Statuses[name].StartID == held.StartID {
+		if ok && name != p.Candidate && d.reachable(name) && d.Statuses[name].StartID == held.StartID {
 			alive[name] = held
 		}
 	}
 	candidate, why := d.choose(p, alive)
 	if candidate == "" {
-		d.wait(CodeWaitingForCandidate, p.Candidate, p.Candidate+" was chosen and died before it opened", "start "+p.Candidate)
+		d.wait(CodeWaitingForCandidate, p.Candidate, p.Candidate+" was chosen and died, or cannot go on, before it opened", "look at "+p.Candidate)
 		return Decision{Reason: ReasonPlanWaits, Detail: why}
 	}
 	// The plan's id changes with it, so that no status of the first attempt is
@@ -304,21 +360,22 @@ func (d *decider) moreFollowers(p *Plan) []string {
 // publish writes the new term. The candidate is complete and k followers have
 // all it has; it opens after its own commit is acknowledged (S2).
 func (d *decider) publish(r Record) Decision {
-	p := r.Plan
-	r.Term++
-	r.Primary = p.Candidate
-	r.InSync = slices.Clone(p.NewInSync)
-	for name := range r.Runs {
-		if !slices.Contains(r.InSync, name) {
-			delete(r.Runs, name)
-		}
-	}
-	r.Base = p.Target
-	r.Complete = r.Durability == DurabilityLossless
-	r.Published = d.now
-	p.advance(PhaseOpen, d.now)
+	d.nextTerm(&r)
 	return Decision{Reason: ReasonPlanContinues, Detail: fmt.Sprintf("term %d: %s", r.Term, r.Primary),
 		Change: d.change(r, d.standing(r))}
+}
+
+// nextTerm makes the plan's choice the primary of the next term.
+func (d *decider) nextTerm(r *Record) {
+	p := r.Plan
+	r.Complete = !r.Suspended // Of the term that ends (S6).
+	r.Term++
+	r.Primary, r.InSync = p.Candidate, slices.Clone(p.NewInSync)
+	if r.Suspended = r.Durability == DurabilityAsync; r.Suspended {
+		d.standAlone(r)
+	}
+	r.Base, r.Published = p.Target, d.now
+	p.advance(PhaseOpen, d.now)
 }
 
 // awaitOpen waits for the published primary to open, and starts over with the
@@ -334,8 +391,14 @@ func (d *decider) awaitOpen() Decision {
 	if h := d.primaryHealth(); h.dead {
 		return d.openFailover(h)
 	}
-	if change, detail := d.admission(); change != nil {
-		return Decision{Reason: ReasonReplicaCaught, Detail: detail, Change: change}
+	if since, absent := d.Absent[r.Primary]; absent && d.now.Sub(since) > d.settings.FenceDeadline {
+		// It never opened, and without its daemon it never will.
+		return d.openFailover(health{dead: true, reason: ReasonClosed, detail: fmt.Sprintf("%s was published and its daemon has had no lease for %s", r.Primary, round(d.now.Sub(since)))})
+	}
+	for _, look := range []func() (Decision, bool){d.suspend, d.admit} {
+		if decision, act := look(); act {
+			return decision
+		}
 	}
 	d.wait(CodeWaitingForAcks, r.Primary, fmt.Sprintf("%s opens as soon as its first commit in term %d is acknowledged by %d of %s",
 		r.Primary, r.Term, r.RequiredAcks, strings.Join(r.InSync, ", ")), "")

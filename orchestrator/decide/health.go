@@ -28,14 +28,16 @@ func (d *decider) primaryHealth() health {
 	refused := seen.SQLFailure == FailureRefused && seen.SQLFailures >= 2
 	answers := !refused && d.fresh(seen.SQLAt, d.settings.Detection)
 
-	if st.Process == ProcessExiting || st.Process == ProcessGone {
+	// A word that is late says nothing of the run after it.
+	restarted := d.fresh(seen.DaemonAt, d.settings.Fresh()) && seen.Live.Process == ProcessRunning && seen.Live.StartID != st.StartID
+	if (st.Process == ProcessExiting || st.Process == ProcessGone) && !restarted {
 		if _, lives := d.Members[p]; lives || !answers {
 			return health{dead: true, reason: ReasonProcessDied,
 				detail: fmt.Sprintf("the daemon beside %s sees its mysqld %s (run %s)", p, st.Process, st.StartID)}
 		}
 	}
 	if answers {
-		return d.answering(p, st)
+		return d.answering(p, st, seen)
 	}
 	since := d.now.Sub(later(seen.SQLAt, d.LeadingSince))
 	if seen.SQLFailures == 0 || !refused && since < d.settings.Fresh() {
@@ -62,14 +64,68 @@ func (d *decider) primaryHealth() health {
 		detail: fmt.Sprintf("no answer from %s for %s, %s", p, round(since), witness)}
 }
 
-// answering judges a primary whose mysqld answers.
-func (d *decider) answering(p string, st Status) health {
+// answering judges a primary whose mysqld answers. It is dead all the same where
+// it is closed and nobody is left who could open it, or where its commits stall
+// although replicas are there: revoking them first makes either safe (S4).
+func (d *decider) answering(p string, st Status, seen Observation) health {
+	if since, absent := d.Absent[p]; absent && seen.Closed && d.now.Sub(since) > d.settings.FenceDeadline {
+		return health{dead: true, reason: ReasonClosed,
+			detail: fmt.Sprintf("%s answers and is read_only, and the daemon beside it, which alone could open it, has had no lease for %s", p, round(d.now.Sub(since)))}
+	}
+	if stalled, why := d.stalled(p, seen); stalled {
+		return health{dead: true, reason: ReasonStalled, detail: why}
+	}
+	if st.OpenTerm != d.Record.Term && d.Record.Suspended {
+		d.wait(CodePrimaryNotOpen, p, fmt.Sprintf("%s answers but is not open in term %d yet", p, d.Record.Term), "")
+		return health{alive: true, reason: ReasonNotOpen, detail: p + " answers and is not open"}
+	}
 	if st.OpenTerm != d.Record.Term {
 		d.wait(CodePrimaryNotOpen, p, fmt.Sprintf("%s answers but is not open in term %d yet; its own commit must be acknowledged by %d in-sync replicas first",
 			p, d.Record.Term, d.Record.RequiredAcks), "start the in-sync replicas and their daemons: mysqlha status")
 		return health{alive: true, reason: ReasonNotOpen, detail: p + " answers and is not open"}
 	}
 	return health{alive: true, reason: ReasonHealthy, detail: fmt.Sprintf("%s is open in term %d", p, d.Record.Term)}
+}
+
+// stalled tells whether the primary's own commit has been pending for too long
+// although enough replicas are attached to acknowledge it: its disk hangs or is
+// full. Only its living daemon can say so, and a commit that waits for
+// somebody's lock is that somebody's business.
+func (d *decider) stalled(p string, seen Observation) (bool, string) {
+	_, lives := d.Members[p]
+	pending := seen.Live.CommitPending
+	if !lives || d.settings.Stall <= 0 || pending <= d.settings.Stall || seen.Live.OpenTerm != d.Record.Term || !d.fresh(seen.DaemonAt, d.settings.Fresh()) {
+		return false, ""
+	}
+	if seen.Live.CommitLocked {
+		d.wait(CodeCommitsLocked, p, fmt.Sprintf("the daemon's own commit on %s has been waiting for somebody's lock for %s", p, round(pending)),
+			"look for FLUSH TABLES WITH READ LOCK or LOCK TABLES: SELECT * FROM performance_schema.metadata_locks")
+		return false, ""
+	}
+	if n := d.countAcking(d.Record.InSync); n < d.Record.RequiredAcks {
+		d.wait(CodeWaitingForAcks, p, fmt.Sprintf("commits on %s wait: %d of %d acknowledging replicas are attached", p, n, d.Record.RequiredAcks), "bring the other servers back")
+		return false, ""
+	}
+	d.wait(CodeCommitsStalled, p, fmt.Sprintf("the daemon's own commit on %s has been pending for %s although the replicas are attached", p, round(pending)), "look at its disk")
+	return true, fmt.Sprintf("commits on %s have been stalled for %s although %d replicas are attached", p, round(pending), len(d.Record.InSync))
+}
+
+// acking tells whether a replica is attached to the primary and acknowledges in
+// the run in which it is known.
+func (d *decider) acking(name string) bool {
+	live := d.Seen[name].Live
+	return d.reachable(name) && live.Source == d.Record.Primary && live.Receiver == ReceiverOn && live.Acks &&
+		live.StartID == d.Record.Runs[name]
+}
+
+func (d *decider) countAcking(names []string) int {
+	n := 0
+	for _, name := range names {
+		if d.acking(name) {
+			n++
+		}
+	}
+	return n
 }
 
 func (d *decider) uncertain(p, detail string) health {
@@ -83,9 +139,9 @@ func (d *decider) uncertain(p, detail string) health {
 // counts as receiving: unknown is not dead.
 func (d *decider) anyReceiving(refused bool) (bool, string) {
 	witnesses := 0
-	for _, r := range d.Record.InSync {
+	for _, r := range d.Servers {
 		seen := d.Seen[r]
-		if !d.fresh(seen.DaemonAt, d.settings.Fresh()) || !seen.Live.Answers {
+		if !d.fresh(seen.DaemonAt, d.settings.Fresh()) || !seen.Live.Answers || seen.Live.Source != d.Record.Primary {
 			continue
 		}
 		witnesses++

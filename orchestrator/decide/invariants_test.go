@@ -70,7 +70,7 @@ func publishFaults(v View, before Record, after *Record, published bool) (out []
 			n++
 		}
 	}
-	if n < after.RequiredAcks {
+	if n < after.RequiredAcks && !after.Suspended {
 		out = append(out, fmt.Sprintf("S5: term %d is published with %d followers that have everything, %d are needed", after.Term, n, after.RequiredAcks))
 	}
 	for _, name := range after.InSync {
@@ -82,8 +82,8 @@ func publishFaults(v View, before Record, after *Record, published bool) (out []
 }
 
 func removalFaults(v View, before Record, after *Record, published bool) (out []string) {
-	if published {
-		return nil
+	if published || after.Suspended {
+		return nil // A suspension counts nobody's word.
 	}
 	for _, name := range before.InSync {
 		if slices.Contains(after.InSync, name) {
@@ -122,7 +122,11 @@ func planFaults(v View, before Record, after *Record, s Settings, now time.Time)
 		return out
 	}
 	opened := b == nil || b.ID != a.ID && a.Phase == PhaseRevoke
-	if opened {
+	if opened && before.Suspended {
+		if before.Durability != DurabilityAsync {
+			out = append(out, "S6: a failover from a primary that acknowledged alone")
+		}
+	} else if opened {
 		if !slices.Equal(sorted(a.Revoking), sorted(before.InSync)) {
 			out = append(out, fmt.Sprintf("S4: %v are revoked, %v may acknowledge", a.Revoking, before.InSync))
 		}
@@ -132,7 +136,7 @@ func planFaults(v View, before Record, after *Record, s Settings, now time.Time)
 		}
 	}
 	if a.Phase == PhasePromote && (b == nil || b.Phase == PhaseRevoke) {
-		out = append(out, choiceFaults(v, before, a)...)
+		out = append(out, choiceFaults(v, before, a, s, now)...)
 	}
 	if a.Phase == PhasePromote && !a.Target.Equal(union(a.Sets)) {
 		out = append(out, "S5: the target is not what the revoked replicas had")
@@ -140,7 +144,7 @@ func planFaults(v View, before Record, after *Record, s Settings, now time.Time)
 	return out
 }
 
-func choiceFaults(v View, before Record, a *Plan) (out []string) {
+func choiceFaults(v View, before Record, a *Plan, s Settings, now time.Time) (out []string) {
 	left := 0
 	for _, name := range a.Revoking {
 		held, ok := a.Sets[name]
@@ -152,11 +156,16 @@ func choiceFaults(v View, before Record, a *Plan) (out []string) {
 		if !done || st.Held.StartID != held.StartID || !st.Held.All().Equal(held.All()) {
 			out = append(out, fmt.Sprintf("S4: what %s holds was not read after its revoke", name))
 		}
-		if held.StartID != before.Runs[name] {
+		if !before.Suspended && held.StartID != before.Runs[name] {
 			out = append(out, fmt.Sprintf("S4: %s restarted and is taken for evidence", name))
 		}
 	}
-	if left >= before.RequiredAcks {
+	if _, stands := echoed(v, a.From, GoalStand, a.ID); before.Suspended && !stands {
+		if since, absent := v.Absent[a.From]; !absent || now.Sub(since) <= s.Silenced {
+			out = append(out, fmt.Sprintf("S9: %s may still acknowledge alone", a.From))
+		}
+	}
+	if !before.Suspended && left >= before.RequiredAcks {
 		out = append(out, fmt.Sprintf("S4: %d of the in-sync set are not revoked, and %d acknowledgements suffice", left, before.RequiredAcks))
 	}
 	if !a.Sets[a.Candidate].All().Contains(a.Target) {
@@ -191,7 +200,15 @@ func specFaults(v View, before Record, after *Record, c *Change, s Settings, now
 			if name != after.Primary {
 				out = append(out, fmt.Sprintf("S1: %s is to be primary, the record says %s", name, after.Primary))
 			}
-			out = append(out, attachFaults(v, after, spec, name)...)
+			if changes {
+				out = append(out, attachFaults(v, after, spec, name)...)
+			}
+			if spec.Suspended && !after.Suspended {
+				out = append(out, fmt.Sprintf("S2: %s is to acknowledge alone and the record does not say so", name))
+			}
+			if changes && spec.RequiredAcks < after.RequiredAcks {
+				out = append(out, fmt.Sprintf("S3: %s waits for %d acknowledgements, the record promises %d", name, spec.RequiredAcks, after.RequiredAcks))
+			}
 		case GoalRevoke:
 			if changes && (after.Plan == nil || !slices.Contains(after.Plan.Revoking, name)) {
 				out = append(out, fmt.Sprintf("S4: %s is revoked outside a plan", name))

@@ -3,6 +3,8 @@ package decide
 import (
 	"fmt"
 	"slices"
+
+	"github.com/mysqlha/mysqlha/replication/gtid"
 )
 
 // leaver returns an in-sync replica that has been away for the removal delay
@@ -15,8 +17,12 @@ func (d *decider) leaver() (string, string) {
 	}
 	for _, name := range r.InSync {
 		away, why := d.away(name)
+		if errant := d.errantNow(name); !errant.IsEmpty() {
+			away, why = true, fmt.Sprintf("%s has transactions that never came from %s: %s", name, r.Primary, errant)
+			d.wait(CodeErrant, name, why, "somebody wrote on the replica; look at them with mysqlbinlog")
+		}
 		// The others must be there: the removal needs their acknowledgement.
-		if away && d.countReachable(without(r.InSync, name)) >= r.RequiredAcks {
+		if away && !d.now.Before(d.Spared[name]) && d.countAcking(without(r.InSync, name)) >= r.RequiredAcks {
 			return name, why
 		}
 	}
@@ -59,6 +65,15 @@ func (d *decider) countReachable(names []string) int {
 	return n
 }
 
+// removal opens the plan that takes the next leaver out of the in-sync set.
+func (d *decider) removal() (Decision, bool) {
+	leaver, why := d.leaver()
+	if leaver == "" {
+		return Decision{}, false
+	}
+	return d.openRemoval(leaver, why), true
+}
+
 // openRemoval journals that a replica leaves the in-sync set. It stays listed
 // until the primary has locked it out and proved by a later commit that the
 // others suffice (S3).
@@ -96,61 +111,94 @@ func (d *decider) continueRemoval() Decision {
 		change.History = history
 		return Decision{Reason: ReasonPlanContinues, Detail: p.Server + " has left the in-sync set", Change: change}
 	}
-	stuck := d.now.Sub(p.PhaseSince()) > 2*d.settings.RemovalDelay
-	if stuck && d.reachable(p.Server) {
-		// The leaver is back, and perhaps the only one left: it never ceased to
-		// be listed, so letting it acknowledge again breaks nothing.
-		history := d.finish(&r, "abandoned: "+p.Server+" is back")
+	if d.inPhase() > 2*d.settings.RemovalDelay {
+		// The leaver never ceased to be listed, so letting it acknowledge again
+		// breaks nothing, and others may be admitted meanwhile.
+		why := "no commit was acknowledged without " + p.Server
+		history := d.finish(&r, "abandoned: "+why)
 		change := d.change(r, d.standing(r))
 		change.History = history
-		return Decision{Reason: ReasonPlanAbandoned, Detail: p.Server + " is back", Change: change}
+		return Decision{Reason: ReasonPlanAbandoned, Detail: why, Change: change}
 	}
 	d.wait(CodeWaitingForAcks, r.Primary, fmt.Sprintf("%s leaves the in-sync set once a commit is acknowledged without it", p.Server), "")
 	return Decision{Reason: ReasonPlanWaits, Detail: "removing " + p.Server}
 }
 
-// admission lets one replica into the in-sync set that has received all the
+// admit lets one replica into the in-sync set that has received all the
 // primary had executed at one moment, or notes the same of a member that had
-// restarted. Etcd first, then enable (S3).
-func (d *decider) admission() (*Change, string) {
+// restarted. Etcd first, then enable (S3). In a suspension several are listed
+// at once, by resume.
+func (d *decider) admit() (Decision, bool) {
 	r := d.Record
+	if r.Suspended {
+		return Decision{}, false
+	}
 	for _, name := range d.Servers {
-		if name == r.Primary || !d.reachable(name) {
-			continue
-		}
-		live := d.Seen[name].Live
-		listed := slices.Contains(r.InSync, name)
-		if listed && r.Runs[name] == live.StartID || live.StartID == "" || live.StartID != d.Statuses[name].StartID {
-			continue
-		}
-		if live.Source != r.Primary || live.Receiver != ReceiverOn || live.Applier != ReceiverOn || !d.caughtUp(name) {
-			if !listed {
-				d.noteCatchingUp(name, live)
-			}
-			continue
-		}
-		if !listed && len(d.Statuses[name].Findings) > 0 {
-			continue // It is named, and may not keep what it acknowledges.
-		}
-		if spec := d.Specs[name]; spec.Goal != GoalFollow || spec.Source != r.Primary {
+		if run, known := r.Runs[name]; known && run == d.Seen[name].Live.StartID || !d.admissible(name) {
 			continue
 		}
 		next := r.clone()
-		next.InSync = sorted(append(next.InSync, name))
-		next.Runs = setRun(next.Runs, name, live.StartID)
-		return d.change(next, d.standing(next)), name + " holds all that " + r.Primary + " had executed"
+		d.list(&next, name)
+		return Decision{Reason: ReasonReplicaCaught, Detail: name + " holds all that " + r.Primary + " had executed",
+			Change: d.change(next, d.standing(next))}, true
 	}
-	return nil, ""
+	return Decision{}, false
+}
+
+// list puts a server into the in-sync set, known in its present run.
+func (d *decider) list(r *Record, name string) {
+	r.InSync = sorted(append(r.InSync, name))
+	r.Runs = setRun(r.Runs, name, d.Seen[name].Live.StartID)
+}
+
+// admissible tells whether a server follows the primary and is proven to have
+// received all that it had executed at one moment of the server's present run.
+func (d *decider) admissible(name string) bool {
+	r, live := d.Record, d.Seen[name].Live
+	if name == r.Primary || !d.reachable(name) || live.StartID == "" || live.StartID != d.Statuses[name].StartID {
+		return false
+	}
+	listed := slices.Contains(r.InSync, name)
+	if live.Source != r.Primary || live.Receiver != ReceiverOn || live.Applier != ReceiverOn || !d.caughtUp(name, listed) {
+		if !listed {
+			d.noteCatchingUp(name, live)
+		}
+		return false
+	}
+	if !listed && len(d.Statuses[name].Findings) > 0 {
+		return false // It is named, and may not keep what it acknowledges.
+	}
+	spec := d.Specs[name]
+	return spec.Goal == GoalFollow && spec.Source == r.Primary && d.errantNow(name).IsEmpty()
 }
 
 // caughtUp tells whether the replica holds all that the primary had executed
 // at a moment the leader knows: one probe ago, since the two are not asked at
 // the same instant. The moment must be later than the replica's restart, or
 // what it acknowledged before and lost then would not be missed (S4).
-func (d *decider) caughtUp(name string) bool {
+//
+// What it acknowledged before may also still wait at the primary for others, and
+// is then not in gtid_executed. So one that was listed when it restarted must
+// hold an acknowledged commit that was begun after the restart: the binary log
+// is sent in order, and holds whatever waited before that commit.
+func (d *decider) caughtUp(name string, listed bool) bool {
 	replica, primary := d.Seen[name], d.Seen[d.Record.Primary]
+	if listed && !primary.CommitBefore.After(replica.RunSince) {
+		return false
+	}
 	return d.primaryKnown(*d.Record) && !primary.ExecutedBefore.IsEmpty() &&
 		primary.BeforeAt.After(replica.RunSince) && replica.Live.All().Contains(primary.ExecutedBefore)
+}
+
+// errantNow returns what a replica has executed that it received from nobody
+// and that the primary does not have either (S7).
+func (d *decider) errantNow(name string) gtid.Set {
+	seen, primary := d.Seen[name], d.Seen[d.Record.Primary]
+	if seen.ExecutedBefore.IsEmpty() || !d.primaryKnown(*d.Record) || seen.Live.Source != d.Record.Primary ||
+		!primary.DaemonAt.Add(-primary.Live.Age).After(seen.BeforeAt) {
+		return gtid.Set{}
+	}
+	return seen.ExecutedBefore.Subtract(seen.Live.Received).Subtract(primary.Live.Executed).Subtract(d.Record.Base)
 }
 
 // primaryKnown tells whether the leader knows what the primary has executed in
@@ -188,7 +236,7 @@ func (d *decider) standing(r Record) map[string]Spec {
 		}
 	}
 	specs[r.Primary] = Spec{Goal: GoalPrimary, Term: r.Term, Attach: sorted(attach),
-		InSync: sorted(r.InSync), RequiredAcks: r.RequiredAcks}
+		InSync: sorted(r.InSync), RequiredAcks: r.RequiredAcks, Suspended: r.Suspended}
 	return specs
 }
 
@@ -253,7 +301,8 @@ func (d *decider) noteServers() {
 		}
 	}
 	d.noteDuplicateIDs()
-	if r := d.Record; r.Term > 0 && r.Plan == nil && len(r.InSync) <= r.RequiredAcks {
+	d.noteSuspended()
+	if r := d.Record; r.Term > 0 && r.Plan == nil && !r.Suspended && len(r.InSync) <= r.RequiredAcks {
 		d.wait(CodeTooFewInSync, "", fmt.Sprintf("%d replicas in sync, %d must acknowledge: the loss of one more stops writes", len(r.InSync), r.RequiredAcks),
 			"bring the other servers back")
 	}

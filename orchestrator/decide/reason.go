@@ -14,10 +14,15 @@ const (
 	ReasonProcessDied    Reason = "process died"
 	ReasonRefused        Reason = "connection refused"
 	ReasonSilent         Reason = "silent"
+	ReasonStalled        Reason = "commits stalled"
+	ReasonClosed         Reason = "closed without a daemon"
 	ReasonNotOpen        Reason = "primary not open"
 	ReasonUncertain      Reason = "uncertain"
 	ReasonReplicaAbsent  Reason = "replica absent"
 	ReasonReplicaCaught  Reason = "replica caught up"
+	ReasonPolicyChanged  Reason = "policy changed"
+	ReasonSuspended      Reason = "suspended"
+	ReasonResumed        Reason = "enough replicas again"
 	ReasonPlanContinues  Reason = "plan continues"
 	ReasonPlanWaits      Reason = "plan waits"
 	ReasonPlanAbandoned  Reason = "plan abandoned"
@@ -29,7 +34,7 @@ const (
 // FailoverReasons are the reasons for which a failover is opened, for metrics
 // that must exist before the first one.
 func FailoverReasons() []Reason {
-	return []Reason{ReasonProcessDied, ReasonRefused, ReasonSilent}
+	return []Reason{ReasonProcessDied, ReasonRefused, ReasonSilent, ReasonStalled, ReasonClosed}
 }
 
 // Code is a stable name of a problem, for people, alerts and tests.
@@ -64,6 +69,16 @@ const (
 	CodeReplicationBroken    Code = "replication-broken"
 	CodeMysqldUnreachable    Code = "mysqld-unreachable"
 	CodeUnlistedAcknowledger Code = "unlisted-acknowledger"
+	CodeSuspended            Code = "suspended"
+	CodeCommitsStalled       Code = "commits-stalled"
+	CodeCommitsLocked        Code = "commits-locked"
+	CodeWeakened             Code = "weakened"
+	CodeErrant               Code = "errant"
+	CodeAtRisk               Code = "at-risk"
+	CodePolicyWaits          Code = "policy-waits"
+	CodeSuspendedAndDead     Code = "suspended-and-dead"
+	CodeWaitingForSilence    Code = "waiting-for-silence"
+	CodeLagTooLarge          Code = "lag-too-large"
 )
 
 // Wait is something that the cluster waits for, or that is wrong with it.

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -11,13 +12,70 @@ import (
 // Durability says what an acknowledgement to a client promises.
 type Durability string
 
-// DurabilityLossless acknowledges a commit only once the required number of
-// replicas has it; with too few of them, writes wait.
-const DurabilityLossless Durability = "lossless"
+// The durabilities.
+const (
+	// DurabilityLossless acknowledges a commit only once the required number of
+	// replicas has it; with too few of them, writes wait.
+	DurabilityLossless Durability = "lossless"
+	// DurabilityAvailable is lossless as long as enough replicas are there. When
+	// too few are left it is recorded that the primary acknowledges alone, and
+	// until that has ended there is no failover.
+	DurabilityAvailable Durability = "available"
+	// DurabilityAsync never waits for a replica. A failover loses what no replica
+	// had received, and waits until the old primary cannot acknowledge any more.
+	DurabilityAsync Durability = "async"
+)
+
+// Durabilities returns all of them, the safest first.
+func Durabilities() []Durability {
+	return []Durability{DurabilityLossless, DurabilityAvailable, DurabilityAsync}
+}
+
+// Policy is what the operator wants of the cluster while it runs. It stands in
+// etcd; the record says what is in force.
+type Policy struct {
+	// Durability is the wanted one, empty for what the record says.
+	Durability Durability `json:"durability,omitempty"`
+	// RequiredAcks is the wanted k, 0 for what the record says.
+	RequiredAcks int `json:"required_acks,omitempty"`
+	// MaxLag is how far a candidate may be behind the old primary in async, by
+	// the time of the last heartbeat row it has; 0 for what the configuration
+	// says.
+	MaxLag time.Duration `json:"max_lag_ns,omitempty"`
+}
+
+// Over returns the policy with what it leaves open taken from the record.
+func (p Policy) Over(r Record) Policy {
+	if p.Durability == "" {
+		p.Durability = r.Durability
+	}
+	if p.RequiredAcks == 0 {
+		p.RequiredAcks = r.RequiredAcks
+	}
+	return p
+}
+
+// Check returns an error that says what a cluster of so many servers cannot do.
+func (p Policy) Check(servers int) error {
+	switch {
+	case !slices.Contains(Durabilities(), p.Durability):
+		return fmt.Errorf("durability is %q, not one of %v", p.Durability, Durabilities())
+	case p.RequiredAcks < 1:
+		return fmt.Errorf("required_acks is %d: write 1 or more", p.RequiredAcks)
+	case p.RequiredAcks > servers-1 && p.Durability != DurabilityAsync:
+		return fmt.Errorf("required_acks is %d, and %d servers have %d replicas", p.RequiredAcks, servers, servers-1)
+	case p.MaxLag < 0:
+		return fmt.Errorf("max_lag is %s: write a duration such as 30s", p.MaxLag)
+	}
+	return nil
+}
 
 // Record is the one key in etcd that says who the primary is. Every change of
 // it compares its revision and the leader key's, so it has one history.
 type Record struct {
+	// Version grows by one with each change of the record. Whoever has seen a
+	// higher one knows that etcd was restored from an old backup (S1).
+	Version uint64 `json:"version"`
 	// Term is the number of the writer: 0 until the first term is published,
 	// then one more with each promotion (S1).
 	Term uint64 `json:"term"`
@@ -32,8 +90,13 @@ type Record struct {
 	// RequiredAcks is k: how many of them must have a transaction before its
 	// commit is acknowledged.
 	RequiredAcks int `json:"required_acks"`
-	// Durability is the durability of this term.
+	// Durability is what is promised; see Suspended for what is in force.
 	Durability Durability `json:"durability"`
+	// Suspended says that the primary may acknowledge a write that no replica
+	// has: always in async, and in available while too few replicas are left. It
+	// is written before the primary ceases to wait, and removed after it was
+	// seen to wait again (S2).
+	Suspended bool `json:"suspended,omitempty"`
 	// Complete says that the term was opened with all that servers of the term
 	// before could have committed (S6).
 	Complete bool `json:"complete"`
@@ -57,6 +120,12 @@ const (
 	PlanFailover PlanKind = "failover"
 	// PlanRemove takes one replica out of the in-sync set (S3).
 	PlanRemove PlanKind = "remove"
+	// PlanRaiseAcks raises the required acks: first at the primary, then, proven
+	// by a commit, in the record (S3).
+	PlanRaiseAcks PlanKind = "raise-acks"
+	// PlanResume ends a suspension: replicas that have caught up are listed and
+	// acknowledge, the primary waits for them again and proves it by a commit.
+	PlanResume PlanKind = "resume"
 )
 
 // Phase is how far a plan has come. It changes only in etcd, and what a phase
@@ -64,7 +133,8 @@ const (
 type Phase string
 
 // The phases. A failover goes through revoke, promote and open; a bootstrap
-// through accounts, attach and open; a removal has eject alone.
+// through accounts, attach and open; a removal has eject alone, raising the
+// required acks and resuming have prove.
 const (
 	// PhaseRevoke stops the in-sync replicas from receiving and reads what
 	// they have (S4). Until it ends the plan can be abandoned.
@@ -81,6 +151,8 @@ const (
 	PhaseAttach Phase = "attach"
 	// PhaseEject locks the leaver out at the primary and proves it.
 	PhaseEject Phase = "eject"
+	// PhaseProve waits for a commit of the primary under the new rule.
+	PhaseProve Phase = "prove"
 )
 
 // Plan is work in several steps, saved in the record before its first act.
@@ -114,6 +186,11 @@ type Plan struct {
 	NewInSync []string `json:"new_in_sync,omitempty"`
 	// Server is the one that leaves (removal).
 	Server string `json:"server,omitempty"`
+	// RequiredAcks is the new k (raising it).
+	RequiredAcks int `json:"required_acks,omitempty"`
+	// Lost are the transactions that the old primary is known to have had and
+	// the new term has not; only in async can there be any.
+	Lost gtid.Set `json:"lost"`
 }
 
 // Mark is one moment of a plan, by the leader's clock.
@@ -133,8 +210,10 @@ type Held struct {
 	// StartID tells one run of its mysqld from the next.
 	StartID string `json:"start_id"`
 	// Reported is the last gtid_executed of the primary that it knows from the
-	// heartbeat row.
-	Reported gtid.Set `json:"reported"`
+	// heartbeat row, ReportedAt when that row was written, by the primary's
+	// clock.
+	Reported   gtid.Set  `json:"reported"`
+	ReportedAt time.Time `json:"reported_at,omitzero"`
 }
 
 // All returns everything the replica has: executed united with received. Never

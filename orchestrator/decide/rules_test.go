@@ -179,7 +179,7 @@ func TestS3_ALockedOutReplicaIsLetInOnlyWhenItDoesNotAcknowledge(t *testing.T) {
 	if c.settle(); slices.Contains(c.Specs["a"].Attach, "c") {
 		t.Fatal("c is let in by a word from before it was told not to acknowledge")
 	}
-	c.status("c", func(s *Status) { s.AcksOff, s.SpecRevision = true, c.Specs["c"].Revision })
+	c.status("c", func(s *Status) { s.AcksOff, s.SpecRevision, s.Plan = true, c.Specs["c"].Revision, c.Specs["c"].Plan })
 	if c.settle(); !slices.Contains(c.Specs["a"].Attach, "c") {
 		t.Error("c is not let in although it does not acknowledge")
 	}
@@ -305,7 +305,12 @@ func TestS4_ARestartedReplicaIsKnownAgainWhenItHasCaughtUp(t *testing.T) {
 		t.Fatalf("c is known in run %s although it lacks a:10", c.Record.Runs["c"])
 	}
 	follow(gs("a:1-10"))
-	if c.settle(); c.Record.Runs["c"] != "c2" {
+	c.live("a", func(l *Live) { l.CommitReadAge = time.Hour })
+	if c.pass(c.s.ProbeInterval).pass(c.s.ProbeInterval).settle(); c.Record.Runs["c"] != "c1" {
+		t.Fatal("c is known again although no commit was acknowledged since: what it acknowledged before may still wait for others")
+	}
+	c.live("a", func(l *Live) { l.CommitReadAge = 0 })
+	if c.pass(c.s.ProbeInterval).pass(c.s.ProbeInterval).settle(); c.Record.Runs["c"] != "c2" {
 		t.Errorf("c is known in run %s, it runs as c2", c.Record.Runs["c"])
 	}
 }

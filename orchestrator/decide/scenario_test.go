@@ -16,7 +16,7 @@ func running(t testing.TB, seed uint64, names ...string) *world {
 }
 
 func (w *world) pass(d time.Duration) {
-	w.t.Helper()
+	w.helper()
 	for end := w.now.Add(d); w.now.Before(end); {
 		w.tick()
 	}

@@ -53,6 +53,12 @@ type Spec struct {
 	InSync []string `json:"in_sync,omitempty"`
 	// RequiredAcks is k (promote, primary).
 	RequiredAcks int `json:"required_acks,omitempty"`
+	// Suspended lets commits be acknowledged without any replica (promote,
+	// primary). The record says so first.
+	Suspended bool `json:"suspended,omitempty"`
+	// Prove asks an open primary for a commit begun after everything else in
+	// the spec is in force (primary).
+	Prove bool `json:"prove,omitempty"`
 	// Eject asks for a commit begun after that server was locked out, and
 	// acknowledged without it (primary).
 	Eject string `json:"eject,omitempty"`
@@ -69,7 +75,7 @@ type Spec struct {
 func (s Spec) Equal(o Spec) bool {
 	return s.Goal == o.Goal && s.Term == o.Term && s.Plan == o.Plan && s.Source == o.Source &&
 		s.Acks == o.Acks && s.Target.Equal(o.Target) && slices.Equal(s.Attach, o.Attach) &&
-		slices.Equal(s.InSync, o.InSync) && s.RequiredAcks == o.RequiredAcks && s.Eject == o.Eject &&
+		slices.Equal(s.InSync, o.InSync) && s.RequiredAcks == o.RequiredAcks && s.Suspended == o.Suspended && s.Prove == o.Prove && s.Eject == o.Eject &&
 		slices.Equal(s.Accounts, o.Accounts) && s.Why == o.Why && s.Errant.Equal(o.Errant)
 }
 
@@ -122,8 +128,10 @@ const (
 // Status is what a daemon reports of its own server. It is written to etcd
 // when it changes and holds no running figures.
 type Status struct {
-	// SpecRevision is the revision of the spec that State speaks of.
-	SpecRevision int64 `json:"spec_revision"`
+	// SpecRevision is the revision of the spec that State speaks of, Plan the
+	// plan that it belongs to.
+	SpecRevision int64  `json:"spec_revision"`
+	Plan         string `json:"plan,omitempty"`
 	// State is how far the daemon is with it.
 	State SpecState `json:"state"`
 	// Problem is a stable code, with Detail in words; empty when all is well.
@@ -140,6 +148,9 @@ type Status struct {
 	// confirmed not to acknowledge: its switch is off, and no receiver runs that
 	// was started with it on (S3).
 	AcksOff bool `json:"acks_off,omitempty"`
+	// Weakened says that the open server was found not to wait for replicas as it
+	// must, and has not proved since that they have everything (S2).
+	Weakened bool `json:"weakened,omitempty"`
 	// Fenced says that the server closed itself (S9).
 	Fenced bool `json:"fenced,omitempty"`
 	// Held is what the server had when the spec was done (revoke, promote,

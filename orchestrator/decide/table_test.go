@@ -23,7 +23,7 @@ func gs(text string) gtid.Set {
 
 func testSettings() Settings {
 	return Settings{ProbeInterval: 200 * time.Millisecond, Detection: time.Second, RemovalDelay: 2 * time.Second,
-		RequiredAcks: 1, BootstrapPrimary: "a"}
+		RequiredAcks: 1, BootstrapPrimary: "a", FenceDeadline: 5 * time.Second, Stall: 5 * time.Second, Silenced: 7 * time.Second}
 }
 
 // table is a view laid out by hand. What is not said is well: every server
@@ -61,7 +61,7 @@ func healthy(t *testing.T, servers ...string) *table {
 			live.Receiver, live.Applier, live.Acks = ReceiverOn, ReceiverOn, true
 			live.Received = gs("a:1-10")
 		} else {
-			live.OpenTerm = 1
+			live.OpenTerm, live.CommitKnown = 1, true
 		}
 		c.Seen[name] = Observation{Live: live, DaemonAt: c.now.Add(-time.Second), RunSince: c.now.Add(-time.Hour), ReceivingAt: c.now}
 	}
@@ -147,7 +147,7 @@ func (c *table) returns(name, run string, executed gtid.Set) *table {
 // did has the server report its newest spec as carried out, holding that.
 func (c *table) did(name string, executed, received gtid.Set) *table {
 	c.status(name, func(s *Status) {
-		s.SpecRevision, s.State = c.Specs[name].Revision, SpecDone
+		s.SpecRevision, s.Plan, s.State = c.Specs[name].Revision, c.Specs[name].Plan, SpecDone
 		s.Held = Held{Executed: executed, Received: received, StartID: s.StartID, Reported: gs("a:1-9")}
 	})
 	return c

@@ -17,6 +17,17 @@ type View struct {
 	// Record is nil while the cluster has none; Revision is its revision.
 	Record   *Record
 	Revision int64
+	// RecordSeen is the highest version of the record that the leader's own
+	// daemon has ever seen.
+	RecordSeen uint64
+	// PlanSeen is since when this leader has seen the open plan in its phase. The
+	// marks of the plan are by other leaders' clocks; they serve where it is zero.
+	PlanSeen time.Time
+	// Spared says until when a replica is not removed again whose removal was
+	// abandoned a moment ago.
+	Spared map[string]time.Time
+	// Policy is what the operator wants, nil for nothing in particular.
+	Policy *Policy
 	// Specs and Statuses are what stands in etcd.
 	Specs    map[string]SpecAt
 	Statuses map[string]Status
@@ -42,6 +53,10 @@ type Observation struct {
 	// none.
 	ExecutedBefore gtid.Set  `json:"executed_before"`
 	BeforeAt       time.Time `json:"before_at,omitzero"`
+	// CommitBefore is when the last own commit was begun that had been
+	// acknowledged when ExecutedBefore was read: the set holds it, and whatever
+	// stands before it in the binary log. Zero for none.
+	CommitBefore time.Time `json:"commit_before,omitzero"`
 	// RunSince is when the leader first heard of this run of mysqld, which is
 	// after it began.
 	RunSince time.Time `json:"run_since,omitzero"`
@@ -49,6 +64,8 @@ type Observation struct {
 	ReceivingAt time.Time `json:"receiving_at,omitzero"`
 	// SQLAt is when mysqld last answered over TLS, zero for never.
 	SQLAt time.Time `json:"sql_at,omitzero"`
+	// Closed says that the last answer showed read_only.
+	Closed bool `json:"closed,omitempty"`
 	// SQLFailure is the kind of the last failure, empty after a success.
 	SQLFailure Failure `json:"sql_failure,omitempty"`
 	// SQLFailures counts failures in a row.
@@ -60,9 +77,13 @@ type Observation struct {
 func (o Observation) Heard(live Live, asked, heard time.Time) Observation {
 	if !o.DaemonAt.IsZero() && o.Live.StartID == live.StartID {
 		o.ExecutedBefore, o.BeforeAt = o.Live.Executed, o.DaemonAt.Add(-o.Live.Age)
+		o.CommitBefore = time.Time{}
+		if o.Live.CommitKnown {
+			o.CommitBefore = o.DaemonAt.Add(-o.Live.CommitReadAge)
+		}
 	} else {
 		// What another run had executed says nothing of this one.
-		o.ExecutedBefore, o.BeforeAt, o.RunSince = gtid.Set{}, time.Time{}, heard
+		o.ExecutedBefore, o.BeforeAt, o.CommitBefore, o.RunSince = gtid.Set{}, time.Time{}, time.Time{}, heard
 	}
 	if live.Receiver == ReceiverOn {
 		o.ReceivingAt = heard
@@ -146,6 +167,15 @@ type Live struct {
 	// own heartbeat was begun; CommitPending how long one has been waiting.
 	CommitAge     time.Duration `json:"commit_age_ns"`
 	CommitPending time.Duration `json:"commit_pending_ns"`
+	// CommitReadAge is how long ago the last own commit was begun that had been
+	// acknowledged before Executed was read; CommitKnown whether there is one.
+	CommitReadAge time.Duration `json:"commit_read_age_ns"`
+	CommitKnown   bool          `json:"commit_known"`
+	// CommitLocked says that the pending commit waits for somebody's lock and
+	// not for the disk or for replicas.
+	CommitLocked bool `json:"commit_locked"`
+	// RecordSeen is the highest version of the record that the daemon has seen.
+	RecordSeen uint64 `json:"record_seen"`
 }
 
 // All returns all the server has of the data.
@@ -159,10 +189,23 @@ type Settings struct {
 	ProbeInterval time.Duration
 	// Detection is the silence after which a primary counts as dead.
 	Detection time.Duration
+	// Stall is how long a primary's own commit may be pending, although enough
+	// replicas are there to acknowledge it, before the primary counts as dead.
+	Stall time.Duration
+	// FenceDeadline is after how long a primary without proof closes itself.
+	FenceDeadline time.Duration
 	// RemovalDelay is the absence after which a replica leaves the in-sync set.
 	RemovalDelay time.Duration
-	// RequiredAcks is k for a new cluster.
+	// RequiredAcks is k for a new cluster, Durability its durability; empty is
+	// lossless.
 	RequiredAcks int
+	Durability   Durability
+	// MaxLag is how far a candidate may be behind in async, unless the policy
+	// says otherwise.
+	MaxLag time.Duration
+	// Silenced is how long after its lease has gone a primary in async is certain
+	// not to acknowledge any more: its fence deadline and what fencing may take.
+	Silenced time.Duration
 	// BootstrapPrimary is the first primary of a cluster without a record.
 	BootstrapPrimary string
 }

@@ -44,11 +44,27 @@ type world struct {
 	// dropped are links that are cut, by pair or by one name with the leader.
 	dropped map[string]bool
 	trace   []string
+	// policy is what the operator wants.
+	policy *Policy
+	// newest is the record of the highest version there ever was.
+	newest *Record
+	// broken is what is broken on purpose, nil for nothing.
+	broken *brokenRule
+	// violated ends the run; nil fails the test.
+	violated func(what string)
+	// powerCuts, weak and copies say whether a host has lost power, whether the
+	// primary was ever allowed to acknowledge alone, and how often processes
+	// began.
+	powerCut, weak bool
+	// quiet keeps no trace.
+	quiet    bool
+	restarts int
 }
 
 // commit is a transaction in a primary's binary log that waits to be acknowledged.
 type commit struct {
 	tx     gtid.Set
+	at     time.Time
 	by     map[string]bool
 	client bool
 }
@@ -63,7 +79,10 @@ type host struct {
 	name string
 	// The machine: mysqld and daemon run, the daemon reaches etcd.
 	mysqld, daemon, etcd bool
-	renewed              time.Time
+	// frozen: mysqld was stopped (SIGSTOP) and its connections stay; slow: its
+	// receiver is connected and receives nothing.
+	frozen, slow bool
+	renewed      time.Time
 
 	// On disk.
 	run                int
@@ -76,14 +95,18 @@ type host struct {
 	termSeen           uint64
 
 	// In memory of mysqld.
-	waiting              []commit
-	flying               []ack
+	waiting []commit
+	flying  []ack
+	// control is when the daemon last had a proof from etcd.
+	control              time.Time
 	source               string
 	receiver, acks, wish bool // wish is rpl_semi_sync_replica_enabled
 	semisync             bool
 	k                    int
 	sro, ro              bool
 	contact, committed   time.Time
+	proved               time.Time // When the last acknowledged commit was begun.
+	recordSeen           uint64
 
 	// The daemon's work.
 	spec    SpecAt
@@ -93,6 +116,7 @@ type host struct {
 	problem Code
 	held    Held
 	own     gtid.Set
+	early   gtid.Set // What it had before a revoke.
 	open    uint64
 	acksOff bool
 }
@@ -109,11 +133,17 @@ func newWorld(t testing.TB, seed uint64, names ...string) *world {
 }
 
 func (w *world) note(format string, args ...any) {
+	if w.quiet {
+		return
+	}
 	w.trace = append(w.trace, fmt.Sprintf("%7d ms  ", w.now.Sub(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)).Milliseconds())+fmt.Sprintf(format, args...))
 }
 
 func (w *world) fail(format string, args ...any) {
-	w.t.Helper()
+	w.helper()
+	if w.violated != nil {
+		w.violated(fmt.Sprintf(format, args...))
+	}
 	w.t.Fatalf("%s\n%s", fmt.Sprintf(format, args...), strings.Join(w.trace[max(0, len(w.trace)-60):], "\n"))
 }
 
@@ -129,23 +159,37 @@ func (w *world) start(name string) {
 		return
 	}
 	h.mysqld, h.ro, h.sro, h.run = true, true, true, h.run+1
+	w.restarts++
 	w.note("%s: mysqld runs (%s)", name, h.startID())
 }
 
 // kill ends mysqld. What it had flushed it will have committed when it comes
 // back; a power cut takes the end of the relay log along.
 func (w *world) kill(name string, power bool) {
+	keep := len(w.hosts[name].relay)
+	if power {
+		keep = w.rng.IntN(keep + 1)
+	}
+	w.end(name, keep)
+}
+
+// end ends mysqld; so many transactions of the relay log outlive it.
+func (w *world) end(name string, keep int) {
 	h := w.hosts[name]
 	if !h.mysqld {
 		return
 	}
+	if w.broken.is(recoverRelayLogs) {
+		keep = 0
+	}
+	power := keep < len(h.relay)
 	for _, c := range h.waiting {
 		h.executed = h.executed.Union(c.tx)
 	}
+	h.frozen, h.slow = false, false
 	h.mysqld, h.waiting, h.flying, h.receiver, h.acks, h.wish, h.semisync = false, nil, nil, false, false, false, false
-	h.ro, h.sro, h.open, h.own = true, true, 0, gtid.Set{}
-	if power && len(h.relay) > 0 {
-		keep := w.rng.IntN(len(h.relay) + 1)
+	h.ro, h.sro, h.open, h.own, h.proved = true, true, 0, gtid.Set{}, time.Time{}
+	if power {
 		for _, tx := range h.relay[keep:] {
 			h.received = h.received.Subtract(tx)
 		}
@@ -180,7 +224,7 @@ func (w *world) attached(h *host) *host {
 // receive brings the next transaction of its source to h, which acknowledges.
 func (w *world) receive(h *host) {
 	src := w.attached(h)
-	if src == nil {
+	if src == nil || src.frozen || h.frozen || h.slow {
 		return
 	}
 	h.contact = w.now
@@ -199,7 +243,7 @@ func (w *world) receive(h *host) {
 }
 
 func (w *world) apply(h *host) {
-	if h.mysqld && len(h.relay) > 0 && !h.semisync {
+	if h.mysqld && !h.frozen && len(h.relay) > 0 && !h.semisync {
 		h.write(h.relay[0])
 		h.executed = h.executed.Union(h.relay[0])
 		h.relay = h.relay[1:]
@@ -216,13 +260,16 @@ func (w *world) begin(h *host, client bool) gtid.Set {
 	h.number++
 	tx := gs(fmt.Sprintf("%s:%d", h.name, h.number))
 	h.write(tx)
-	h.waiting = append(h.waiting, commit{tx, make(map[string]bool), client})
+	h.waiting = append(h.waiting, commit{tx, w.now, make(map[string]bool), client})
+	if !h.semisync {
+		w.letGo(h)
+	}
 	return tx
 }
 
 // hear lets the oldest acknowledgement on its way arrive at h.
 func (w *world) hear(h *host) {
-	if !h.mysqld || len(h.flying) == 0 {
+	if !h.mysqld || h.frozen || len(h.flying) == 0 {
 		return
 	}
 	a := h.flying[0]
@@ -232,13 +279,29 @@ func (w *world) hear(h *host) {
 			c.by[a.from] = true
 		}
 	}
+	w.answer(h)
+}
+
+// answer acknowledges the commits that enough replicas have.
+func (w *world) answer(h *host) {
 	for len(h.waiting) > 0 && len(h.waiting[0].by) >= h.k {
-		c := h.waiting[0]
-		h.waiting = h.waiting[1:]
-		h.executed, h.committed = h.executed.Union(c.tx), w.now
-		if c.client {
-			w.acked = w.acked.Union(c.tx)
-		}
+		w.acknowledge(h)
+	}
+}
+
+// letGo acknowledges all that waits, whoever has it: semi-sync is off.
+func (w *world) letGo(h *host) {
+	for len(h.waiting) > 0 {
+		w.acknowledge(h)
+	}
+}
+
+func (w *world) acknowledge(h *host) {
+	c := h.waiting[0]
+	h.waiting = h.waiting[1:]
+	h.executed, h.committed, h.proved = h.executed.Union(c.tx), w.now, c.at
+	if c.client {
+		w.acked = w.acked.Union(c.tx)
 	}
 }
 
@@ -258,7 +321,7 @@ func (w *world) probe(h *host) {
 	}
 	switch {
 	case h.mysqld && reached:
-		seen.SQLAt, seen.SQLFailures, seen.SQLFailure = w.now, 0, FailureNone
+		seen.SQLAt, seen.SQLFailures, seen.SQLFailure, seen.Closed = w.now, 0, FailureNone, h.ro
 	case reached && h.daemon:
 		seen.SQLFailures, seen.SQLFailure = seen.SQLFailures+1, FailureRefused
 	default:
@@ -268,9 +331,10 @@ func (w *world) probe(h *host) {
 }
 
 func (w *world) figures(h *host) Live {
-	l := Live{Server: h.name, Process: h.process(), StartID: h.startID(), Answers: h.mysqld, ReadOnly: h.ro, SuperReadOnly: h.sro,
+	l := Live{Server: h.name, Process: h.process(), StartID: h.startID(), Answers: h.mysqld && !h.frozen, ReadOnly: h.ro, SuperReadOnly: h.sro,
 		Executed: h.executed, Received: h.received, Source: h.source, Receiver: ReceiverOff, Applier: ReceiverOn,
-		Acks: h.acks, AckEnabled: h.wish, ContactAge: w.now.Sub(h.contact), OpenTerm: h.open, CommitAge: w.now.Sub(h.committed)}
+		Acks: h.acks, AckEnabled: h.wish, LagKnown: true, ContactAge: w.now.Sub(h.contact), OpenTerm: h.open, CommitAge: w.now.Sub(h.committed),
+		CommitKnown: !h.proved.IsZero() && h.open != 0, CommitReadAge: w.now.Sub(h.proved), RecordSeen: h.recordSeen}
 	if h.receiver {
 		l.Receiver = ReceiverConnecting
 		if w.attached(h) != nil {
@@ -299,13 +363,14 @@ func (w *world) view() View {
 		}
 	}
 	return View{Self: w.self, LeadingSince: w.since, Servers: w.names, Record: w.record, Revision: w.recordRev,
-		Specs: w.specs, Statuses: w.statuses, Members: members, Absent: w.absent, Seen: w.seen}
+		RecordSeen: w.hosts[w.self].recordSeen,
+		Specs:      w.specs, Statuses: w.statuses, Members: members, Absent: w.absent, Seen: w.seen}
 }
 
 // judge decides and commits until there is nothing more to write, and checks
 // every change against the rules.
 func (w *world) judge() {
-	w.t.Helper()
+	w.helper()
 	for range 40 {
 		v := w.view()
 		d := Decide(v, w.s, w.now)
@@ -326,6 +391,9 @@ func (w *world) write(d Decision) {
 	if d.Change.Record != nil {
 		r := d.Change.Record.clone()
 		w.record, w.recordRev = &r, w.rev
+		if w.newest == nil || r.Version >= w.newest.Version {
+			w.newest = &r
+		}
 	}
 	var told []string
 	for n, s := range d.Change.Specs {
@@ -343,21 +411,22 @@ func (w *world) write(d Decision) {
 // --- the promises ---
 
 func (w *world) check() {
-	w.t.Helper()
+	w.helper()
 	var writers []string
 	for _, n := range w.names {
-		if h := w.hosts[n]; h.mysqld && !h.ro && len(w.ackers(h)) >= h.k {
+		if h := w.hosts[n]; h.mysqld && !h.frozen && !h.ro && (!h.semisync || len(w.ackers(h)) >= h.k) {
 			writers = append(writers, n)
 		}
 	}
 	if len(writers) > 1 {
 		w.fail("two servers can acknowledge writes: %v", writers)
 	}
-	r := w.record
+	r := w.newest // Whatever etcd was restored to.
 	if r == nil || r.Term == 0 {
 		return
 	}
-	if p := w.hosts[r.Primary]; p.mysqld && !p.ro && p.open == r.Term {
+	// In a suspension nobody's word counts.
+	if p := w.hosts[r.Primary]; p.mysqld && !p.ro && p.open == r.Term && !r.Suspended {
 		for _, n := range w.ackers(p) {
 			if !slices.Contains(r.InSync, n) {
 				w.fail("%s acknowledges to %s without being listed", n, p.name)
@@ -388,7 +457,7 @@ func (w *world) ackers(h *host) []string {
 
 // tick lets 20 ms pass in which everything happens that can.
 func (w *world) tick() {
-	w.t.Helper()
+	w.helper()
 	w.now = w.now.Add(20 * time.Millisecond)
 	for _, n := range w.names {
 		h := w.hosts[n]
@@ -409,7 +478,7 @@ func (w *world) tick() {
 
 // until ticks until the condition holds, for at most two minutes.
 func (w *world) until(what string, done func() bool) {
-	w.t.Helper()
+	w.helper()
 	for range 6000 {
 		if done() {
 			return
@@ -430,7 +499,26 @@ func (w *world) openAnywhere() bool { return w.record != nil && w.isOpen(w.recor
 
 // writes tells whether clients can write: something new was acknowledged.
 func (w *world) writes(within string) {
-	w.t.Helper()
+	w.helper()
 	before := w.acked
 	w.until("a write is acknowledged "+within, func() bool { return !w.acked.Equal(before) })
+}
+
+// heal brings everything back.
+func (w *world) heal() {
+	w.dropped = make(map[string]bool)
+	for _, n := range w.names {
+		w.boot(n)
+	}
+	for _, h := range w.hosts {
+		h.frozen, h.slow = false, false
+	}
+	w.note("all is well")
+}
+
+// helper marks the caller as a helper of the test, where there is one.
+func (w *world) helper() {
+	if w.t != nil {
+		w.t.Helper()
+	}
 }

@@ -38,6 +38,12 @@ type Options struct {
 	Args []string
 	// RunFile is where the process is described for the daemon.
 	RunFile string
+	// ProofFile is where the daemon says when this server was last proven to be
+	// the primary; empty for no watchdog.
+	ProofFile string
+	// FenceDeadline is how old that proof may become before the daemon closes the
+	// server, and the gate a little later.
+	FenceDeadline time.Duration
 	// DataDir is mysqld's data directory; it overrides the option files.
 	DataDir string
 	// Socket is mysqld's Unix socket; it overrides the option files.
@@ -142,12 +148,17 @@ func supervise(ctx context.Context, o Options, args []string) (int, error) {
 	o.Logger.Info("mysqld started", "pid", c.run.PID, "start_id", c.run.StartID)
 
 	k := startKeeper(ctx, o, c, db)
+	watching := make(chan struct{})
+	watchCtx, unwatch := context.WithCancel(ctx)
+	go func() { defer close(watching); watchdog(watchCtx, o, c, db, k.fault) }()
+	defer func() { unwatch(); <-watching }()
 	select {
 	case <-c.exited:
 		k.end()
 		return c.status(o.Logger)
 	case err := <-k.fault:
 		k.end()
+		o.Logger.Error("mysqld is killed", "reason", err, "start_id", c.run.StartID)
 		return 0, errors.Join(err, c.kill())
 	case <-ctx.Done():
 	}

@@ -71,7 +71,10 @@ func (k *keeper) keep(ctx context.Context, o Options, c *child) *sql.Conn {
 				break
 			}
 			if err := c.checkOwner(); err != nil {
-				k.fault <- err
+				select {
+				case k.fault <- err:
+				default: // Another fault is on its way.
+				}
 				return conn
 			}
 			if !said {
