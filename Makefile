@@ -22,7 +22,10 @@ FAULT := kill
 # simulate: how many events for the judgement, and the first seed.
 STEPS := 2000000
 
-.PHONY: help build mysqld vet unit integration test simulate demo bench-failover clean
+# soak: for how long.
+MINUTES := 60
+
+.PHONY: help build mysqld vet unit integration test simulate faults soak demo bench-failover clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +55,12 @@ test: ## vet, unit and integration
 simulate: ## random schedules against the write contract, and the rules broken on purpose: STEPS=2000000 SEED=
 	SIMULATE_STEPS=$(STEPS) $(if $(SEED),SIMULATE_SEED=$(SEED)) go test -count=1 -v -timeout 30m \
 	  -run 'TestNoScheduleBreaksTheContract|TestEveryBrokenRuleIsCaught' ./orchestrator/decide | grep -v -e '^=== ' -e '^    --- PASS'
+
+faults: build ## every kind of fault once, on real servers in networks of their own (root, iproute2, nftables): SEED=
+	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go run ./integration/soak -rounds 1 $(if $(SEED),-seed $(SEED))
+
+soak: build ## random faults for MINUTES=60 SEED=, likewise
+	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go run ./integration/soak -minutes $(MINUTES) $(if $(SEED),-seed $(SEED))
 
 demo: build ## a cluster on this machine that loses its primary before your eyes
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld bin/mysqlha sandbox demo

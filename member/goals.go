@@ -19,7 +19,7 @@ const (
 	accountsDeadline     = 10 * time.Second
 	killDeadline         = 10 * time.Second
 	lockedRetry          = 20 * time.Millisecond
-	aloneDeadline        = 2 * time.Second
+	recordDeadline       = 2 * time.Second
 	// A candidate's steps take milliseconds, unless a client's lock is in the
 	// way; an applier may have more to do.
 	lockPatience  = time.Second
@@ -364,16 +364,33 @@ func (w *worker) becomeSource(ctx context.Context) error {
 // mayBeAlone reads, after all that was asked before, that the record lets this
 // server acknowledge alone (S2).
 func (w *worker) mayBeAlone(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, aloneDeadline)
+	r, err := w.readRecord(ctx)
+	if err == nil && !r.Suspended {
+		err = fmt.Errorf("the record does not let %s acknowledge alone in term %d", w.m.o.Server, w.spec.Term)
+	}
+	return err
+}
+
+// isCurrent reads, after all that was asked before, that this server is the
+// primary of the newest term.
+func (w *worker) isCurrent(ctx context.Context) error {
+	_, err := w.readRecord(ctx)
+	return err
+}
+
+// readRecord reads the record linearizably and fails unless this server is its
+// primary in the spec's term.
+func (w *worker) readRecord(ctx context.Context) (*decide.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, recordDeadline)
 	defer cancel()
 	r, err := w.m.o.Board.ReadRecord(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if r.Term != w.spec.Term || r.Primary != w.m.o.Server || !r.Suspended {
-		return fmt.Errorf("the record does not let %s acknowledge alone in term %d", w.m.o.Server, w.spec.Term)
+	if r.Term != w.spec.Term || r.Primary != w.m.o.Server {
+		return nil, fmt.Errorf("%s is not the primary of the newest term, which is term %d of %s", w.m.o.Server, r.Term, r.Primary)
 	}
-	return nil
+	return r, nil
 }
 
 // primary opens the server in the spec's term, or keeps an open one as the
@@ -397,6 +414,16 @@ func (w *worker) primary(ctx context.Context) error {
 			return err
 		}
 		if err := w.becomeSource(ctx); err != nil {
+			return err
+		}
+	}
+	if snap.OfflineMode {
+		// Fenced in this run: replicas, too, are refused until it is off, and
+		// without them nothing is acknowledged.
+		if err := w.isCurrent(ctx); err != nil {
+			return err
+		}
+		if err := w.local().SetOffline(ctx, false); err != nil {
 			return err
 		}
 	}

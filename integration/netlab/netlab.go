@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -142,15 +143,38 @@ func (l *Lab) apply(ctx context.Context, host string) error {
 	rules.WriteString("table inet lab\ndelete table inet lab\ntable inet lab {\n chain in { type filter hook input priority 0; policy accept;\n")
 	for _, from := range append(l.Hosts(), Client) {
 		if l.cut[link{from, host}] {
-			fmt.Fprintf(&rules, "  ip saddr %s drop\n", l.IP(from))
+			fmt.Fprintf(&rules, "  ip saddr %s counter drop\n", l.IP(from))
 		}
 	}
 	rules.WriteString(" }\n chain out { type filter hook output priority 0; policy accept;\n")
 	if l.cut[link{host, Client}] {
-		fmt.Fprintf(&rules, "  ip daddr %s drop\n", l.IP(Client))
+		fmt.Fprintf(&rules, "  ip daddr %s counter drop\n", l.IP(Client))
 	}
 	rules.WriteString(" }\n}\n")
 	return run(ctx, rules.String(), "ip", "netns", "exec", l.Namespace(host), "nft", "-f", "-")
+}
+
+// Dropped returns how many packets the rules in force have dropped so far: a
+// cut that dropped none was none.
+func (l *Lab) Dropped(ctx context.Context) (int, error) {
+	total := 0
+	for _, host := range l.hosts {
+		out, err := exec.CommandContext(ctx, "ip", "netns", "exec", l.Namespace(host), "nft", "list", "table", "inet", "lab").Output()
+		if err != nil {
+			return 0, fmt.Errorf("reading the rules of %s: %w", host, err)
+		}
+		words := strings.Fields(string(out))
+		for i, w := range words[:max(0, len(words)-1)] {
+			if w == "packets" {
+				n, err := strconv.Atoi(words[i+1])
+				if err != nil {
+					return 0, fmt.Errorf("reading the rules of %s: %w", host, err)
+				}
+				total += n
+			}
+		}
+	}
+	return total, nil
 }
 
 func run(ctx context.Context, stdin, program string, args ...string) error {

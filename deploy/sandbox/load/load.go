@@ -28,6 +28,8 @@ type Options struct {
 	Writers int
 	// Reconnect is the time between two tries to connect; default 10 ms.
 	Reconnect time.Duration
+	// Pause is the time between two inserts of a session; default none.
+	Pause time.Duration
 }
 
 // Key names one insert: no two inserts of a generator share one, and none is
@@ -136,6 +138,12 @@ func (g *Generator) session(ctx context.Context, client int, seq int64) int64 {
 			return seq
 		}
 		g.acknowledged(Ack{Key{client, seq}, server, connected, begun, time.Now()})
+		if g.options.Pause > 0 {
+			select {
+			case <-g.halt:
+			case <-time.After(g.options.Pause):
+			}
+		}
 	}
 	return seq
 }
