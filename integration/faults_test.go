@@ -89,6 +89,11 @@ func TestS4S9_AnIsolatedHostIsReplacedAndClosesItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, h := range entries {
+		for _, m := range h.Plan.Marks {
+			t.Logf("%s: %s %s after the cut", h.Plan.ID, m.Name, m.At.Sub(cutOff.Round(0)))
+		}
+	}
 	splits := faults.Splits(l.Result().Acks, entries, func(server string) int64 { id, _ := c.ServerID(server); return id })
 	if len(splits) > 0 {
 		t.Errorf("two terms acknowledged at the same time: %v", splits)

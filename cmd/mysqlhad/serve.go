@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
@@ -33,6 +34,7 @@ type daemon struct {
 	files   certs.Files
 	metrics *metrics.Registry
 	etcd    *election.Embedded // nil without the role
+	started time.Time
 	client  *clientv3.Client
 	keys    election.Keys
 	bus     *bus.Bus
@@ -52,7 +54,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make the daemon's folder: %w", err)
 	}
-	d := &daemon{cfg: cfg, log: log, metrics: metrics.New(version), keys: election.NewKeys(cfg.Cluster),
+	d := &daemon{cfg: cfg, log: log, started: time.Now(), metrics: metrics.New(version), keys: election.NewKeys(cfg.Cluster),
 		files: certs.Files{CA: cfg.TLS.CA, Cert: cfg.TLS.Cert, Key: cfg.TLS.Key,
 			OnError: func(err error) { log.Error("TLS files are not usable, the last good ones stay in use", "error", err) }}}
 	if err := d.files.Check(); err != nil {
@@ -103,6 +105,9 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 	}
 	group.Go(func() error { return d.bus.Run(ctx) })
+	if local := d.localEtcd(); local != "" {
+		group.Go(func() error { return d.preferEtcd(ctx, local) })
+	}
 	if d.etcd != nil {
 		group.Go(func() error {
 			select {
@@ -117,6 +122,57 @@ func (d *daemon) run(ctx context.Context) error {
 	err = group.Wait()
 	d.log.Info("daemon ends", "error", err)
 	return err
+}
+
+// localEtcd returns the endpoint of this host's own member of etcd, empty where
+// there is none or none beside it.
+func (d *daemon) localEtcd() string {
+	for _, m := range d.cfg.Etcd.Embedded.Members {
+		if d.etcd != nil && m.Name == d.cfg.Name && len(d.cfg.EtcdEndpoints()) > 1 {
+			return "https://" + m.Client
+		}
+	}
+	return ""
+}
+
+const (
+	// preferInterval is how often it is looked whether etcd answers, and
+	// preferAgain for how long it must have, before this host's own member is
+	// preferred again.
+	preferInterval = 250 * time.Millisecond
+	preferAgain    = 10 * time.Second
+)
+
+// preferEtcd has the client ask this host's own member of etcd, and the others
+// only while that one does not answer. Among all of them a client would hang on
+// a member whose host is cut off: a partition of the primary's host then held
+// up a failover for up to two seconds.
+func (d *daemon) preferEtcd(ctx context.Context, local string) error {
+	tick := time.NewTicker(preferInterval)
+	defer tick.Stop()
+	all := d.cfg.EtcdEndpoints()
+	alone, trouble := false, time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		s := d.bus.State()
+		fresh := s.Loaded() && s.StaleSince.IsZero()
+		if !fresh {
+			trouble = time.Now()
+		}
+		switch {
+		case alone && !fresh:
+			d.log.Warn("this host's own member of etcd does not answer, the others are asked too")
+			d.client.SetEndpoints(all...)
+			alone = false
+		case !alone && fresh && (time.Since(trouble) > preferAgain || trouble.Before(d.started.Add(preferAgain))):
+			d.client.SetEndpoints(local)
+			alone = true
+		}
+	}
 }
 
 func (d *daemon) startEtcd(ctx context.Context) (*election.Embedded, error) {

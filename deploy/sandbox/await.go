@@ -12,6 +12,7 @@ import (
 	"github.com/mysqlha/mysqlha/api"
 	"github.com/mysqlha/mysqlha/certs"
 	"github.com/mysqlha/mysqlha/deploy/sandbox/supervisor"
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
 )
 
 // tooManyStarts is when a program that ends again and again makes the start
@@ -63,12 +64,16 @@ func IsOpen(c api.Cluster) bool {
 }
 
 // Settled tells whether the primary takes writes and every other server is in
-// sync.
+// sync, or, in async, where nobody is, receives.
 func Settled(c api.Cluster) bool {
 	if !IsOpen(c) {
 		return false
 	}
-	return !slices.ContainsFunc(c.Servers, func(s api.Server) bool { return s.Name != c.Record.Primary && !s.InSync })
+	async := c.Record.Durability == decide.DurabilityAsync
+	return !slices.ContainsFunc(c.Servers, func(s api.Server) bool {
+		receives := s.Live != nil && s.Live.Receiver == decide.ReceiverOn
+		return s.Name != c.Record.Primary && !s.InSync && !(async && receives)
+	})
 }
 
 // AwaitCluster asks the daemons until what they know suits; what says in words
