@@ -302,3 +302,39 @@ func TestS3_TheRequiredAcksChangeUnderLoad(t *testing.T) {
 	}
 	l.Check()
 }
+
+// What was acknowledged while somebody had switched semi-sync off at the primary
+// is on no other server. The death of the primary is then no reason for a
+// failover: it comes back and proves that all of it is replicated (S2, S6).
+func TestS2S6_WhatWasAcknowledgedWithoutReplicasSurvivesADeath(t *testing.T) {
+	s := harness.Start(t, sandbox.Options{Etcd: sandbox.EtcdSeparate, RestartDelay: 8 * time.Second})
+	before := record(t, s)
+	l := harness.Writers(t, s, 2)
+	db, err := s.OpenAdmin(before.Primary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, name := range others(s, before.Primary) {
+		signal(t, s, name+"/daemon", syscall.SIGSTOP) // It would start the receiver again.
+		stopReceiver(t, s, name)
+	}
+	if _, err := db.ExecContext(t.Context(), "SET GLOBAL rpl_semi_sync_source_enabled = OFF"); err != nil {
+		t.Fatal(err)
+	}
+	awaitCluster(t, s, "the weakness is in the status", func(c api.Cluster) bool { return serverOf(c, before.Primary).Status.Weakened })
+	signal(t, s, before.Primary, syscall.SIGKILL)
+	for _, name := range others(s, before.Primary) {
+		signal(t, s, name+"/daemon", syscall.SIGCONT)
+	}
+	awaitCluster(t, s, "the reason why nobody is promoted is named", func(c api.Cluster) bool {
+		return slices.ContainsFunc(c.Decision.Waits, func(w decide.Wait) bool { return w.Code == decide.CodeWeakened })
+	})
+	awaitCluster(t, s, "the primary is back and everything is proved", func(c api.Cluster) bool {
+		return sandbox.Settled(c) && !serverOf(c, before.Primary).Status.Weakened
+	})
+	if after := record(t, s); after.Term != before.Term {
+		t.Errorf("term %d was followed by term %d", before.Term, after.Term)
+	}
+	l.Check()
+}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication"
 	"github.com/mysqlha/mysqlha/replication/process"
 )
 
@@ -81,10 +82,23 @@ func (s *state) lookAtWaiting(readAt time.Time) {
 	if s.openTerm == 0 || s.weakened || s.spec.Suspended || j == nil || j.state != decide.SpecDone || j.spec.Revision != s.spec.Revision || !readAt.After(j.doneAt) {
 		return
 	}
-	if ss := s.snap.SemiSync; !ss.SourceEnabled || !ss.SourceStatus || !ss.Lossless || ss.RequiredAcks < s.spec.RequiredAcks {
-		s.weakened = true
+	if ss := s.snap.SemiSync; !waits(ss, s.spec.RequiredAcks) {
 		s.m.log.Error("commits do not wait for replicas as they must: somebody changed it by hand", "enabled", ss.SourceEnabled,
 			"status", ss.SourceStatus, "lossless", ss.Lossless, "acks", ss.RequiredAcks)
+		s.setWeakened(true)
+	}
+}
+
+// waits tells whether every commit waits for k replicas.
+func waits(ss replication.SemiSync, k int) bool {
+	return ss.SourceEnabled && ss.SourceStatus && ss.Lossless && ss.RequiredAcks >= k
+}
+
+// setWeakened also outlives the daemon: the status of a new one must not forget.
+func (s *state) setWeakened(on bool) {
+	s.weakened = on
+	if err := s.m.terms.setWeakened(on); err != nil {
+		s.m.log.Error("whether commits wait as they must is not kept", "error", err)
 	}
 }
 

@@ -423,6 +423,11 @@ func (w *worker) primary(ctx context.Context) error {
 		if err := w.isCurrent(ctx); err != nil {
 			return err
 		}
+		if !w.spec.Suspended {
+			if err := w.local().AssureWaiting(ctx, w.spec.RequiredAcks); err != nil {
+				return err
+			}
+		}
 		if err := w.local().SetOffline(ctx, false); err != nil {
 			return err
 		}
@@ -468,6 +473,15 @@ func (w *worker) keep(ctx context.Context) error {
 			return err
 		}
 		return w.lock(ctx)
+	}
+	snap, err := w.local().Read(ctx)
+	if err != nil {
+		return err
+	}
+	if !w.weakened && !w.spec.Prove && !waits(snap.SemiSync, 1) {
+		// Before it is mended: what was let go meanwhile must be proved to be there.
+		w.weakened = true
+		w.m.send(ctx, func(s *state) { s.setWeakened(true); s.report() })
 	}
 	if err := w.local().AssureWaiting(ctx, w.spec.RequiredAcks); err != nil {
 		return err

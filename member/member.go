@@ -92,7 +92,17 @@ type Member struct {
 	// committed is when the last acknowledged own commit was begun, and pending
 	// since when one waits; for the poller.
 	committed, pending atomic.Pointer[time.Time]
+	// rooms counts how often max_connections was raised, roomAt is when last;
+	// the poller's.
+	rooms  int
+	roomAt time.Time
 }
+
+// The bounds of raising max_connections.
+const (
+	mostRooms = 4
+	roomPause = 2 * time.Second
+)
 
 // New prepares a member; Run starts it.
 func New(o Options) (*Member, error) {
@@ -196,10 +206,14 @@ func (m *Member) whyPending(ctx context.Context, snap replication.Snapshot) (loc
 	if snap.SemiSync.Clients >= snap.SemiSync.RequiredAcks {
 		return locked
 	}
+	if m.rooms >= mostRooms || time.Since(m.roomAt) < roomPause {
+		return locked
+	}
 	switch more, err := m.o.Local.MakeRoom(ctx); {
 	case err != nil:
 		m.log.Warn("no room could be made for replicas", "error", err)
 	case more:
+		m.rooms, m.roomAt = m.rooms+1, time.Now()
 		m.log.Warn("max_connections raised: all connections were taken, and replicas could not attach")
 	}
 	return locked

@@ -60,7 +60,7 @@ type state struct {
 }
 
 func newState(ctx context.Context, m *Member) *state {
-	return &state{m: m, ctx: ctx}
+	return &state{m: m, ctx: ctx, weakened: m.terms.now().Weakened}
 }
 
 // stop ends worker and heart and waits for them.
@@ -134,7 +134,7 @@ func (s *state) processChanged(p process.State) {
 
 // closed notes that the server does not take writes any more.
 func (s *state) closed() {
-	s.openTerm, s.weakened = 0, false
+	s.openTerm = 0 // Weakened stays until it is disproved: the death itself may lose what it names.
 	s.stopHeart()
 	s.commitAt, s.pendingSince = time.Time{}, time.Time{}
 }
@@ -142,6 +142,9 @@ func (s *state) closed() {
 // polled takes what the poller read.
 func (s *state) polled(p polled) {
 	err := p.err
+	if _, alive := replication.Classify(err); err != nil && alive {
+		s.answeredAt = time.Now() // It refuses us, and so does not hang.
+	}
 	if err != nil || s.proc.Process != decide.ProcessRunning {
 		if s.answers && err != nil && s.ctx.Err() == nil {
 			s.m.log.Warn("mysqld does not answer", "error", err)
@@ -226,7 +229,8 @@ func (s *state) conforms() bool {
 			sn.SemiSync.ReplicaEnabled == s.spec.Acks &&
 			(sn.Receiver != decide.ReceiverOn || sn.SemiSync.ReplicaStatus == s.spec.Acks)
 	case decide.GoalPrimary:
-		return s.openTerm == s.spec.Term && !sn.ReadOnly && !sn.OfflineMode && !s.fenced && !s.weakened
+		return s.openTerm == s.spec.Term && !sn.ReadOnly && !sn.OfflineMode && !s.fenced && !s.weakened &&
+			(s.spec.Suspended || sn.SemiSync.RequiredAcks == s.spec.RequiredAcks)
 	case decide.GoalPromote, decide.GoalRevoke:
 		return sn.ReadOnly
 	case decide.GoalStand:

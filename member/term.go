@@ -30,6 +30,9 @@ type terms struct {
 	Term uint64 `json:"term"`
 	// RecordSeen is the highest version of the record seen (S1).
 	RecordSeen uint64 `json:"record_seen,omitempty"`
+	// Weakened says that the server was found not to wait for replicas, and has
+	// not proved since that they have everything.
+	Weakened bool `json:"weakened,omitempty"`
 	// OpenedTerm was opened on this server in the run OpenedRun of mysqld.
 	OpenedTerm uint64 `json:"opened_term,omitempty"`
 	OpenedRun  string `json:"opened_run,omitempty"`
@@ -85,6 +88,18 @@ func (t *termFile) keep() error {
 		return nil
 	}
 	return t.write(t.seen)
+}
+
+// setWeakened notes durably whether the server is weakened.
+func (t *termFile) setWeakened(on bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.seen.Weakened == on {
+		return nil
+	}
+	next := t.seen
+	next.Weakened = on
+	return t.write(next)
 }
 
 // now returns what is known.

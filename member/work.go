@@ -132,8 +132,8 @@ func (s *state) worked(w *worker, err error) {
 	case err == nil:
 		j.state, j.problem, j.detail = decide.SpecDone, "", ""
 		j.doneAt = time.Now()
-		if w.weakened {
-			s.weakened = false // A later commit is on enough replicas, and so is all before it.
+		if w.weakened && (j.spec.Goal == decide.GoalPrimary || j.spec.Goal == decide.GoalFollow) {
+			s.setWeakened(false) // A later commit is on enough replicas, and so is all before it.
 		}
 		s.m.log.Info("spec done", "goal", j.spec.Goal, "plan", j.spec.Plan, "ms", w.steps)
 	case errors.As(err, &refused):

@@ -130,13 +130,18 @@ const (
 	mostPause  = 5 * time.Minute
 )
 
-// spare keeps a replica from being removed again at once: the removal itself
-// had locked it out.
+// spare keeps a replica from being removed again at once, since the removal
+// itself had locked it out, and any plan that could not be proved from being
+// tried again at once, since writes wait meanwhile.
 func (l *lead) spare(h *decide.History, now time.Time) {
-	if h.Plan.Kind != decide.PlanRemove {
+	server := h.Plan.Server
+	switch h.Plan.Kind {
+	case decide.PlanRemove:
+	case decide.PlanRaiseAcks, decide.PlanResume:
+		server = decide.PausedPlan(h.Plan.Kind)
+	default:
 		return
 	}
-	server := h.Plan.Server
 	if h.Result == "completed" {
 		delete(l.pauses, server)
 		return

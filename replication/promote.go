@@ -59,7 +59,7 @@ func (l *Local) AssureWaiting(ctx context.Context, k int) error {
 // acknowledge alone, read after anything else could have changed it (S2).
 func (l *Local) CeaseWaiting(ctx context.Context) error {
 	const doing = "have commits not wait for replicas"
-	if err := l.exec(ctx, doing, "SET GLOBAL rpl_semi_sync_source_enabled = OFF"); err != nil {
+	if err := l.execOrKill(ctx, doing, "SET GLOBAL rpl_semi_sync_source_enabled = OFF"); err != nil {
 		return err
 	}
 	return l.readBack(ctx, doing, "SELECT NOT @@global.rpl_semi_sync_source_enabled")

@@ -110,6 +110,9 @@ var aliveErrnos = []uint16{
 	errAccountLocked, errTLSRequired, errAccountBlockedLogin,
 }
 
+// RefusesClients tells whether an error says that the server is in offline_mode.
+func RefusesClients(err error) bool { return serverErrno(err) == errOffline }
+
 // Classify tells what the error of a probe means, by codes alone, and whether
 // it proves the server alive. A call that was cancelled is neither a failure
 // nor a proof of life.

@@ -138,7 +138,11 @@ func strict(commands []*cli.Command, path string, dashes bool) {
 		if c.SkipFlagParsing || takes && dashes {
 			continue
 		}
+		commands := c.Subcommands
 		c.Before = func(c *cli.Context) error {
+			if slices.ContainsFunc(commands, func(sub *cli.Command) bool { return sub.Name == c.Args().First() }) {
+				return nil // It checks its own.
+			}
 			if err := checkArguments(full, takes, c.Args().Slice()); err != nil || before == nil {
 				return err
 			}

@@ -69,7 +69,7 @@ func (d *decider) steady() Decision {
 		return d.openFailover(h)
 	}
 	if h.alive {
-		for _, look := range []func() (Decision, bool){d.suspend, d.followPolicy, d.removal, d.resume, d.admit} {
+		for _, look := range []func() (Decision, bool){d.suspend, d.removal, d.followPolicy, d.resume, d.admit} {
 			if decision, act := look(); act {
 				return decision
 			}

@@ -42,7 +42,7 @@ func (d *decider) standAlone(r *Record) {
 // that commit and so all before it are then on k of the listed replicas.
 func (d *decider) resume() (Decision, bool) {
 	r := d.Record
-	if !r.Suspended || r.Durability == DurabilityAsync || d.Statuses[r.Primary].OpenTerm != r.Term {
+	if d.pausing(PlanResume) || !r.Suspended || r.Durability == DurabilityAsync || d.Statuses[r.Primary].OpenTerm != r.Term {
 		return Decision{}, false
 	}
 	next := r.clone()
@@ -78,8 +78,8 @@ func (d *decider) followPolicy() (Decision, bool) {
 		return Decision{}, false
 	case want.RequiredAcks < r.RequiredAcks || r.Suspended:
 		next.RequiredAcks = want.RequiredAcks
-	case d.countReachable(r.InSync) < want.RequiredAcks:
-		d.wait(CodePolicyWaits, "", fmt.Sprintf("%d acknowledgements are wanted and %d replicas are in sync and can be reached", want.RequiredAcks, d.countReachable(r.InSync)),
+	case d.countAcking(r.InSync) < want.RequiredAcks || d.pausing(PlanRaiseAcks):
+		d.wait(CodePolicyWaits, "", fmt.Sprintf("%d acknowledgements are wanted and %d replicas are in sync and acknowledge", want.RequiredAcks, d.countAcking(r.InSync)),
 			"bring more servers into the in-sync set, or ask for fewer")
 		return Decision{}, false
 	default:
@@ -89,6 +89,12 @@ func (d *decider) followPolicy() (Decision, bool) {
 	return Decision{Reason: ReasonPolicyChanged, Detail: fmt.Sprintf("%s with %d required acks", next.Durability, next.RequiredAcks),
 		Change: d.change(next, d.standing(next))}, true
 }
+
+// pausing tells whether a plan of the kind was given up a moment ago.
+func (d *decider) pausing(kind PlanKind) bool { return d.now.Before(d.Spared[PausedPlan(kind)]) }
+
+// PausedPlan is how View.Spared names a kind of plan.
+func PausedPlan(kind PlanKind) string { return "plan/" + string(kind) }
 
 func (d *decider) openProof(r Record) Decision {
 	r.Plan.advance(PhaseProve, d.now)
@@ -150,7 +156,7 @@ func (d *decider) continueProof() Decision {
 // everything, a failover might lose what it acknowledged meanwhile (S2, S6).
 func (d *decider) weakened() bool {
 	p := d.Record.Primary
-	if !d.Statuses[p].Weakened {
+	if !d.Statuses[p].Weakened || d.Record.Suspended {
 		return false
 	}
 	d.wait(CodeWeakened, p, p+" was found not to wait for replicas, although somebody must have changed that by hand; what it acknowledged meanwhile may be nowhere else",
@@ -170,7 +176,8 @@ func (d *decider) openSuspendedFailover(r Record, h health) Decision {
 	}
 	var revoking []string
 	for _, name := range without(d.Servers, r.Primary) {
-		if d.reachable(name) {
+		// One that does not follow, because it is diverged, say, is no candidate.
+		if spec := d.Specs[name]; d.reachable(name) && spec.Goal == GoalFollow && spec.Source == r.Primary {
 			revoking = append(revoking, name)
 		}
 	}

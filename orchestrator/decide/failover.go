@@ -368,7 +368,7 @@ func (d *decider) publish(r Record) Decision {
 // nextTerm makes the plan's choice the primary of the next term.
 func (d *decider) nextTerm(r *Record) {
 	p := r.Plan
-	r.Complete = !r.Suspended // Of the term that ends (S6).
+	r.Complete = !r.Suspended && !d.Statuses[p.From].Weakened // Of the term that ends (S6).
 	r.Term++
 	r.Primary, r.InSync = p.Candidate, slices.Clone(p.NewInSync)
 	if r.Suspended = r.Durability == DurabilityAsync; r.Suspended {

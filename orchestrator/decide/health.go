@@ -102,7 +102,14 @@ func (d *decider) stalled(p string, seen Observation) (bool, string) {
 			"look for FLUSH TABLES WITH READ LOCK or LOCK TABLES: SELECT * FROM performance_schema.metadata_locks")
 		return false, ""
 	}
-	if n := d.countAcking(d.Record.InSync); n < d.Record.RequiredAcks {
+	n := 0
+	for _, name := range d.Record.InSync {
+		// One that has just come back may be about to end the wait.
+		if since := d.Seen[name].AckingSince; d.acking(name) && !since.IsZero() && d.now.Sub(since) > d.settings.Stall {
+			n++
+		}
+	}
+	if n < d.Record.RequiredAcks {
 		d.wait(CodeWaitingForAcks, p, fmt.Sprintf("commits on %s wait: %d of %d acknowledging replicas are attached", p, n, d.Record.RequiredAcks), "bring the other servers back")
 		return false, ""
 	}

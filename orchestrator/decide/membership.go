@@ -12,6 +12,11 @@ import (
 // able to acknowledge: else one dead replica would forbid every failover.
 func (d *decider) leaver() (string, string) {
 	r := d.Record
+	for _, name := range r.InSync {
+		if errant := d.errantNow(name); !errant.IsEmpty() {
+			d.wait(CodeErrant, name, fmt.Sprintf("%s has transactions that never came from %s: %s", name, r.Primary, errant), "somebody wrote on the replica; look at them with mysqlbinlog")
+		}
+	}
 	if len(r.InSync)-1 < r.RequiredAcks || d.Statuses[r.Primary].OpenTerm != r.Term {
 		return "", ""
 	}
@@ -19,7 +24,6 @@ func (d *decider) leaver() (string, string) {
 		away, why := d.away(name)
 		if errant := d.errantNow(name); !errant.IsEmpty() {
 			away, why = true, fmt.Sprintf("%s has transactions that never came from %s: %s", name, r.Primary, errant)
-			d.wait(CodeErrant, name, why, "somebody wrote on the replica; look at them with mysqlbinlog")
 		}
 		// The others must be there: the removal needs their acknowledgement.
 		if away && !d.now.Before(d.Spared[name]) && d.countAcking(without(r.InSync, name)) >= r.RequiredAcks {
@@ -45,7 +49,7 @@ func (d *decider) away(server string) (bool, string) {
 	if gone := d.now.Sub(later(seen.SQLAt, d.LeadingSince)); gone > limit {
 		return true, fmt.Sprintf("mysqld of %s has not answered for %s", server, round(gone))
 	}
-	if gone := d.now.Sub(later(seen.ReceivingAt, d.LeadingSince)); gone > limit {
+	if gone := d.now.Sub(later(later(seen.ReceivingAt, d.LeadingSince), d.Record.Published)); gone > limit {
 		return true, fmt.Sprintf("the receiver of %s has not been connected for %s", server, round(gone))
 	}
 	restarted := seen.Live.StartID != "" && seen.Live.StartID != d.Record.Runs[server]
@@ -302,6 +306,7 @@ func (d *decider) noteServers() {
 	}
 	d.noteDuplicateIDs()
 	d.noteSuspended()
+	d.weakened()
 	if r := d.Record; r.Term > 0 && r.Plan == nil && !r.Suspended && len(r.InSync) <= r.RequiredAcks {
 		d.wait(CodeTooFewInSync, "", fmt.Sprintf("%d replicas in sync, %d must acknowledge: the loss of one more stops writes", len(r.InSync), r.RequiredAcks),
 			"bring the other servers back")

@@ -462,8 +462,9 @@ func (s *simulated) commit(l *simLeader) {
 	t := l.pending
 	l.pending = nil
 	s.arrive(t)
-	if h := t.change.History; h != nil && h.Plan.Kind == PlanRemove && h.Result != "completed" {
+	if h := t.change.History; h != nil && h.Result != "completed" {
 		l.spared[h.Plan.Server] = s.now.Add(5 * time.Second)
+		l.spared[PausedPlan(h.Plan.Kind)] = s.now.Add(5 * time.Second)
 	}
 	s.sync(l)
 }

@@ -24,7 +24,7 @@ type View struct {
 	// marks of the plan are by other leaders' clocks; they serve where it is zero.
 	PlanSeen time.Time
 	// Spared says until when a replica is not removed again whose removal was
-	// abandoned a moment ago.
+	// abandoned a moment ago; likewise for kinds of plan, by PausedPlan.
 	Spared map[string]time.Time
 	// Policy is what the operator wants, nil for nothing in particular.
 	Policy *Policy
@@ -62,6 +62,9 @@ type Observation struct {
 	RunSince time.Time `json:"run_since,omitzero"`
 	// ReceivingAt is when an answer last showed a receiver that is connected.
 	ReceivingAt time.Time `json:"receiving_at,omitzero"`
+	// AckingSince is since when every answer has shown a receiver that is
+	// connected and acknowledges, zero while it does not.
+	AckingSince time.Time `json:"acking_since,omitzero"`
 	// SQLAt is when mysqld last answered over TLS, zero for never.
 	SQLAt time.Time `json:"sql_at,omitzero"`
 	// Closed says that the last answer showed read_only.
@@ -87,6 +90,12 @@ func (o Observation) Heard(live Live, asked, heard time.Time) Observation {
 	}
 	if live.Receiver == ReceiverOn {
 		o.ReceivingAt = heard
+	}
+	switch acks := live.Answers && live.Receiver == ReceiverOn && live.Acks; {
+	case !acks:
+		o.AckingSince = time.Time{}
+	case o.AckingSince.IsZero():
+		o.AckingSince = heard
 	}
 	o.DaemonAt, o.Live = asked, live
 	return o
