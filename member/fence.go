@@ -48,6 +48,14 @@ func (s *state) superseded(r decide.Record) {
 	s.fence(CauseSuperseded, fmt.Sprintf("term %d has %s as its primary", r.Term, r.Primary), true)
 }
 
+// newestProof returns the latest moment at which no later term was open.
+func (s *state) newestProof() time.Time {
+	if s.commitAt.After(s.controlAt) {
+		return s.commitAt
+	}
+	return s.controlAt
+}
+
 // guardAgainstIsolation closes an open primary that has had no proof of being
 // current for the fence deadline (S9).
 func (s *state) guardAgainstIsolation() {
@@ -58,11 +66,7 @@ func (s *state) guardAgainstIsolation() {
 		s.superseded(*s.record)
 		return
 	}
-	newest := s.controlAt
-	if s.commitAt.After(newest) {
-		newest = s.commitAt
-	}
-	if age := time.Since(newest); age > s.m.o.FenceDeadline {
+	if age := time.Since(s.newestProof()); age > s.m.o.FenceDeadline {
 		s.fence(CauseIsolated, fmt.Sprintf("neither etcd nor an acknowledged commit has shown for %s that term %d is current", age.Round(time.Millisecond), s.openTerm), s.spec.Suspended)
 		return
 	}
@@ -105,10 +109,7 @@ func (s *state) setWeakened(on bool) {
 // tellGate tells the gate when this server was last proven current. The gate
 // closes it when that is too long ago: it may be that nobody else can any more.
 func (s *state) tellGate() {
-	newest := s.controlAt
-	if s.commitAt.After(newest) {
-		newest = s.commitAt
-	}
+	newest := s.newestProof()
 	open := s.openTerm != 0
 	if !open && s.proofAt.IsZero() || open && newest.Sub(s.proofAt) < proofStep && !s.proofAt.IsZero() {
 		return

@@ -265,7 +265,8 @@ func (s *state) report() {
 		s.m.status.set(st)
 	}
 	s.m.live.Store(&liveAt{Live: s.figures(), read: s.snapAt, commitBegun: s.commitAt, pendingSince: s.pendingSince, commitRead: s.commitRead})
-	s.m.pending.Store(&s.pendingSince)
+	pending := s.pendingSince // A copy: the loop goes on changing its own.
+	s.m.pending.Store(&pending)
 }
 
 func (s *state) figures() decide.Live {

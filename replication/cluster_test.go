@@ -214,10 +214,10 @@ func open(t *testing.T, a *server) {
 	if begun.Before(before) || begun.After(time.Now()) {
 		t.Fatalf("begun at %s, called at %s", begun, before)
 	}
-	do(t, "two acks", a.local.SetRequiredAcks(ctx, 2))
+	do(t, "two acks", a.local.AssureWaiting(ctx, 2))
 	_, err = a.local.OwnCommit(ctx, replication.Heartbeat{Term: 1, Server: "a"})
 	do(t, "own commit with two acks", err)
-	do(t, "one ack", a.local.SetRequiredAcks(ctx, 1))
+	do(t, "one ack", a.local.AssureWaiting(ctx, 1))
 	do(t, "open", a.local.Open(ctx))
 	wantError(t, "become a source while open", a.local.BecomeSource(ctx, 1), replication.ErrOpen)
 	wantError(t, "initialise while open", a.local.Initialise(ctx, nil), replication.ErrOpen)

@@ -47,11 +47,19 @@ func (l *Local) BecomeSource(ctx context.Context, k int) error {
 // AssureWaiting makes every commit from now on wait for k acknowledgements, for
 // ever, whatever was set before. A commit that began to wait goes on waiting.
 func (l *Local) AssureWaiting(ctx context.Context, k int) error {
-	return l.exec(ctx, "have commits wait for replicas", `SET GLOBAL rpl_semi_sync_source_wait_point = 'AFTER_SYNC',
+	const doing = "have commits wait for replicas"
+	if k < 1 {
+		return l.wrap(doing, fmt.Errorf("%d required acknowledgements: at least one is needed", k))
+	}
+	err := l.exec(ctx, doing, `SET GLOBAL rpl_semi_sync_source_wait_point = 'AFTER_SYNC',
 		GLOBAL rpl_semi_sync_source_wait_no_replica = ON,
 		GLOBAL rpl_semi_sync_source_wait_for_replica_count = ?,
 		GLOBAL rpl_semi_sync_source_timeout = ?,
 		GLOBAL rpl_semi_sync_source_enabled = ON`, k, ackTimeout.Milliseconds())
+	if err != nil {
+		return err
+	}
+	return l.readBack(ctx, doing, "SELECT @@global.rpl_semi_sync_source_enabled AND @@global.rpl_semi_sync_source_wait_for_replica_count = ?", k)
 }
 
 // CeaseWaiting lets every commit be acknowledged without any replica, those that
@@ -122,18 +130,6 @@ func (l *Local) readBack(ctx context.Context, doing, query string, args ...any) 
 		return l.wrap(doing, ErrNotAsAsked)
 	}
 	return nil
-}
-
-// SetRequiredAcks sets how many replicas must acknowledge a commit.
-func (l *Local) SetRequiredAcks(ctx context.Context, k int) error {
-	const doing = "set the required acknowledgements"
-	if k < 1 {
-		return l.wrap(doing, fmt.Errorf("%d: at least one is needed", k))
-	}
-	if err := l.exec(ctx, doing, "SET GLOBAL rpl_semi_sync_source_wait_for_replica_count = ?", k); err != nil {
-		return err
-	}
-	return l.readBack(ctx, doing, "SELECT @@global.rpl_semi_sync_source_wait_for_replica_count = ?", k)
 }
 
 // Open lets clients write: read_only and offline_mode go off. Call it only

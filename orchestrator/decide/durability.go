@@ -151,17 +151,20 @@ func (d *decider) continueProof() Decision {
 	return Decision{Reason: ReasonPlanContinues, Detail: detail, Change: change}
 }
 
-// weakened tells, and names, that the primary was found not to wait for replicas
+// weakened tells that the primary was found not to wait for replicas
 // although the record says that it must. Until it has proved that they have
 // everything, a failover might lose what it acknowledged meanwhile (S2, S6).
 func (d *decider) weakened() bool {
-	p := d.Record.Primary
-	if !d.Statuses[p].Weakened || d.Record.Suspended {
-		return false
+	return d.Statuses[d.Record.Primary].Weakened && !d.Record.Suspended
+}
+
+func (d *decider) noteWeakened() {
+	if !d.weakened() {
+		return
 	}
+	p := d.Record.Primary
 	d.wait(CodeWeakened, p, p+" was found not to wait for replicas, although somebody must have changed that by hand; what it acknowledged meanwhile may be nowhere else",
 		"keep the server running; find out who changed its semi-synchronous replication")
-	return true
 }
 
 // openSuspendedFailover is the failover from a primary that may have
@@ -185,16 +188,7 @@ func (d *decider) openSuspendedFailover(r Record, h health) Decision {
 		d.wait(CodeCannotReachReplicas, "", fmt.Sprintf("%s is dead (%s) and no replica can be reached", r.Primary, h.detail), "bring one back")
 		return Decision{Reason: ReasonNotEnoughProof, Detail: h.detail}
 	}
-	var history *History
-	if r.Plan != nil {
-		history = d.finish(&r, "superseded: "+h.detail)
-	}
-	r.Plan = &Plan{ID: d.planID(PlanFailover), Kind: PlanFailover, Reason: h.reason, Evidence: h.detail,
-		Leader: d.Self, From: r.Primary, Revoking: revoking}
-	r.Plan.advance(PhaseRevoke, d.now)
-	change := d.change(r, d.revokeSpecs(r))
-	change.History = history
-	return Decision{Reason: h.reason, Detail: h.detail, Change: change}
+	return d.beginFailover(r, h, revoking)
 }
 
 // notSilenced says why the old primary of an async cluster might still

@@ -34,13 +34,19 @@ func (d *decider) openFailover(h health) Decision {
 			fmt.Sprintf("bring back %s, or %s", strings.Join(out, " or "), r.Primary))
 		return Decision{Reason: ReasonNotEnoughProof, Detail: h.detail, Yield: d.othersMayReach(out)}
 	}
+	return d.beginFailover(r, h, slices.Clone(r.InSync))
+}
+
+// beginFailover journals the plan that leaves the primary, over an open plan if
+// there is one, and asks the servers named to stop receiving.
+func (d *decider) beginFailover(r Record, h health, revoking []string) Decision {
 	var history *History
 	if r.Plan != nil {
 		history = d.finish(&r, "superseded: "+h.detail)
 	}
 	r.Plan = &Plan{
 		ID: d.planID(PlanFailover), Kind: PlanFailover, Reason: h.reason, Evidence: h.detail,
-		Leader: d.Self, From: r.Primary, Revoking: slices.Clone(r.InSync),
+		Leader: d.Self, From: r.Primary, Revoking: revoking,
 	}
 	r.Plan.advance(PhaseRevoke, d.now)
 	change := d.change(r, d.revokeSpecs(r))

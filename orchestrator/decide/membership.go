@@ -13,8 +13,8 @@ import (
 func (d *decider) leaver() (string, string) {
 	r := d.Record
 	for _, name := range r.InSync {
-		if errant := d.errantNow(name); !errant.IsEmpty() {
-			d.wait(CodeErrant, name, fmt.Sprintf("%s has transactions that never came from %s: %s", name, r.Primary, errant), "somebody wrote on the replica; look at them with mysqlbinlog")
+		if why := d.whyErrant(name); why != "" {
+			d.wait(CodeErrant, name, why, "somebody wrote on the replica; look at them with mysqlbinlog")
 		}
 	}
 	if len(r.InSync)-1 < r.RequiredAcks || d.Statuses[r.Primary].OpenTerm != r.Term {
@@ -22,8 +22,8 @@ func (d *decider) leaver() (string, string) {
 	}
 	for _, name := range r.InSync {
 		away, why := d.away(name)
-		if errant := d.errantNow(name); !errant.IsEmpty() {
-			away, why = true, fmt.Sprintf("%s has transactions that never came from %s: %s", name, r.Primary, errant)
+		if errant := d.whyErrant(name); errant != "" {
+			away, why = true, errant
 		}
 		// The others must be there: the removal needs their acknowledgement.
 		if away && !d.now.Before(d.Spared[name]) && d.countAcking(without(r.InSync, name)) >= r.RequiredAcks {
@@ -194,6 +194,15 @@ func (d *decider) caughtUp(name string, listed bool) bool {
 		primary.BeforeAt.After(replica.RunSince) && replica.Live.All().Contains(primary.ExecutedBefore)
 }
 
+// whyErrant says what errantNow found, empty for nothing.
+func (d *decider) whyErrant(name string) string {
+	errant := d.errantNow(name)
+	if errant.IsEmpty() {
+		return ""
+	}
+	return fmt.Sprintf("%s has transactions that never came from %s: %s", name, d.Record.Primary, errant)
+}
+
 // errantNow returns what a replica has executed that it received from nobody
 // and that the primary does not have either (S7).
 func (d *decider) errantNow(name string) gtid.Set {
@@ -306,7 +315,7 @@ func (d *decider) noteServers() {
 	}
 	d.noteDuplicateIDs()
 	d.noteSuspended()
-	d.weakened()
+	d.noteWeakened()
 	if r := d.Record; r.Term > 0 && r.Plan == nil && !r.Suspended && len(r.InSync) <= r.RequiredAcks {
 		d.wait(CodeTooFewInSync, "", fmt.Sprintf("%d replicas in sync, %d must acknowledge: the loss of one more stops writes", len(r.InSync), r.RequiredAcks),
 			"bring the other servers back")
