@@ -93,7 +93,7 @@ func TestPasswordsAndProbesOnARealServer(t *testing.T) {
 	do(t, "go online", s.local.SetOffline(ctx, false))
 	_, err = kept.Probe(ctx)
 	do(t, "probe", err)
-	do(t, "stop the process", s.process.Signal(syscall.SIGSTOP))
+	s.freeze(t)
 	for range 2 { // The kept connection, then a login.
 		short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 		_, err = kept.Probe(short)

@@ -249,6 +249,26 @@ func (s *server) kill() {
 	<-s.exited
 }
 
+// freeze stops the server's process (SIGSTOP) and waits until every thread
+// stands still: the signal returns before the threads that run have taken it.
+func (s *server) freeze(t testing.TB) {
+	t.Helper()
+	if err := s.process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatalf("stop mysqld %s: %v", s.name, err)
+	}
+	eventually(t, "every thread of mysqld "+s.name+" stands still", func() bool {
+		stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.process.Pid))
+		for _, file := range stats {
+			text, err := os.ReadFile(file)
+			_, fields, found := strings.Cut(string(text), ") ")
+			if err == nil && (!found || fields[0] != 'T') {
+				return false
+			}
+		}
+		return len(stats) > 0
+	})
+}
+
 // exec runs SQL as root, on one connection, so that SET SESSION lasts.
 func (s *server) exec(t testing.TB, statements ...string) {
 	t.Helper()
