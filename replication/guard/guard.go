@@ -21,6 +21,9 @@ const (
 	// defaultStopTimeout bounds a polite shutdown, in which mysqld may have a
 	// large buffer pool to write.
 	defaultStopTimeout = 60 * time.Second
+	// openStopTimeout bounds it for a server that took writes a moment ago: until
+	// it is gone nobody takes its place, and nobody waits in it any more.
+	openStopTimeout = 3 * time.Second
 	// defaultDrainTimeout bounds the wait for commits in flight and for
 	// sessions to end. Waiting longer rarely helps: an ack takes milliseconds.
 	defaultDrainTimeout = time.Second
@@ -55,7 +58,8 @@ type Options struct {
 	// Logger gets the guard's own messages.
 	Logger *slog.Logger
 	// StopTimeout is how long mysqld may take to stop after SIGTERM before it
-	// is killed. 0 means 60 s.
+	// is killed; at most 3 s where ProofFile says that it is the open primary. 0
+	// means 60 s.
 	StopTimeout time.Duration
 	// DrainTimeout is how long a stop waits for commits in flight to be
 	// acknowledged, and then again for sessions to end, before mysqld is
@@ -97,10 +101,21 @@ func (o Options) complete() (Options, error) {
 	return o, nil
 }
 
+// stopSignals are what supervisors, containers and terminals send to stop or
+// restart: systemd and Docker SIGTERM, a terminal SIGINT and SIGQUIT, LXC SIGPWR
+// and, to reboot, SIGINT, systemd-nspawn SIGRTMIN+3. As the first process of a
+// container the guard gets them all, and the kernel drops those that nobody
+// handles.
+var stopSignals = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPWR, syscall.Signal(realTimeStop)}
+
+// realTimeStop is SIGRTMIN+3, as the C library counts.
+const realTimeStop = 34 + 3
+
 // Run starts mysqld harmless, stays its parent until it is gone, and returns
-// its exit status, or 128 plus the number of the signal that ended it. SIGTERM,
-// SIGINT and the end of ctx stop mysqld by the rules of S10. The run file stays
-// behind, so that the daemon sees the process gone.
+// its exit status, or 128 plus the number of the signal that ended it. The stop
+// signals and the end of ctx stop mysqld by the rules of S10; SIGHUP, which
+// some tools mean as "reload" and terminals send when they close, does nothing.
+// The run file stays behind, so that the daemon sees the process gone.
 //
 // The error is not nil when mysqld was refused or could not be started, or when
 // its death could not be confirmed; the status then means nothing.
@@ -125,8 +140,9 @@ func Run(ctx context.Context, o Options) (int, error) {
 		args = append(args, "--init-file="+file)
 	}
 	// Before mysqld exists, so that no signal finds the guard unprepared.
-	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	ctx, cancel := signal.NotifyContext(ctx, stopSignals...)
 	defer cancel()
+	signal.Ignore(syscall.SIGHUP)
 	return supervise(ctx, o, args)
 }
 

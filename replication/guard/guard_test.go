@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"golang.org/x/sys/unix"
@@ -39,11 +40,18 @@ func TestRealServer(t *testing.T) {
 	tmpl := &template{}
 	t.Cleanup(func() { _ = os.RemoveAll(tmpl.dir) })
 	for name, test := range map[string]func(*testing.T, *template){
-		"an empty directory becomes a server with one usable account and no GTIDs":      testInitialise,
-		"a started server is harmless whatever its option file says":                    testHarmless,
-		"a quiet server stops politely on SIGTERM (S10)":                                testQuietStop,
-		"a stop drains a commit that gets its acknowledgement (S10)":                    testBusyStop,
-		"a stop kills while a commit waits, and the client never gets OK (S10)":         testWaitingStop,
+		"an empty directory becomes a server with one usable account and no GTIDs":  testInitialise,
+		"a started server is harmless whatever its option file says":                testHarmless,
+		"a quiet server stops politely on SIGTERM (S10)":                            testQuietStop,
+		"a stop drains a commit that gets its acknowledgement (S10)":                testBusyStop,
+		"SIGTERM kills while a commit waits, and the client never gets OK (S10)":    testWaitingStop(syscall.SIGTERM),
+		"SIGQUIT kills while a commit waits, and the client never gets OK (S10)":    testWaitingStop(syscall.SIGQUIT),
+		"SIGPWR kills while a commit waits, and the client never gets OK (S10)":     testWaitingStop(syscall.SIGPWR),
+		"SIGRTMIN+3 kills while a commit waits, and the client never gets OK (S10)": testWaitingStop(realTimeStop),
+		"the first process of a container stops as safely (S10)":                    testContainerStop(syscall.SIGTERM),
+		"a container that is killed answers nobody (S10)":                           testContainerStop(syscall.SIGKILL),
+		"a primary that does not stop is killed soon (S10)":                         testSlowStopOfAPrimary,
+		"SIGHUP stops nothing": testHangUp,
 		"a stop kills while the control account's own commit waits (S10)":               testOwnCommitStop,
 		"a server that answers nothing is killed":                                       testSilentStop,
 		"mysqld dies with its guard, the watcher sees it, and a restart is another run": testGuardDies,
@@ -205,13 +213,85 @@ func checkKilled(s *server, code int, result <-chan error) {
 	}
 }
 
-func testWaitingStop(t *testing.T, tmpl *template) {
+func testWaitingStop(sig syscall.Signal) func(*testing.T, *template) {
+	return func(t *testing.T, tmpl *template) {
+		s := newServer(t, tmpl)
+		g, db := s.start()
+		_ = db.Close()
+		openForWrites(s, "ON")
+		result := insertHanging(s, "client", "client")
+		checkKilled(s, g.stop(sig), result)
+	}
+}
+
+// testContainerStop stops a guard that is the first process of a namespace of
+// pids, as a container's runtime does.
+func testContainerStop(sig syscall.Signal) func(*testing.T, *template) {
+	return func(t *testing.T, tmpl *template) {
+		if os.Geteuid() != 0 {
+			t.Skip("a namespace of pids needs root")
+		}
+		s := newServer(t, tmpl)
+		s.wrapper = []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}
+		g, db := s.start()
+		_ = db.Close()
+		openForWrites(s, "ON")
+		result := insertHanging(s, "client", "client")
+		if run := s.run(); run.GuardPID != 1 {
+			t.Fatalf("the guard has the pid %d in its namespace, want 1", run.GuardPID)
+		}
+		if err := unix.Kill(g.only(), sig); err != nil {
+			t.Fatal(err)
+		}
+		s.await("the container ends", g.ended)
+		if err := <-result; err == nil {
+			t.Error("the waiting commit was answered OK")
+		}
+		if sig != syscall.SIGKILL && !strings.Contains(s.readLog(), "mysqld is killed") {
+			t.Errorf("the guard did not stop it:\n%s", s.readLog())
+		}
+	}
+}
+
+// testSlowStopOfAPrimary makes the polite stop of an open primary last for ever,
+// once nobody waits in it.
+func testSlowStopOfAPrimary(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	s.plan.Proof = filepath.Join(filepath.Dir(s.plan.DataDir), "proof.json")
+	g, db := s.start()
+	openForWrites(s, "OFF")
+	_ = db.Close()
+	run := s.run()
+	if err := process.WriteProof(s.plan.Proof, process.Proof{StartID: run.StartID, Open: true, At: process.BootTime()}); err != nil {
+		t.Fatal(err)
+	}
+	// SIGTERM is taken only by a process that runs.
+	log := func() bool { return strings.Contains(s.readLog(), "mysqld is asked to stop") }
+	go func() {
+		for !log() && !g.ended() {
+			time.Sleep(time.Millisecond)
+		}
+		_ = unix.Kill(run.PID, unix.SIGSTOP) // Fails where it was faster.
+	}()
+	if code := g.stop(syscall.SIGTERM); code != signalBase+int(syscall.SIGKILL) || !strings.Contains(s.readLog(), "did not stop in time") {
+		t.Errorf("exit status %d, want a kill:\n%s", code, s.readLog())
+	}
+}
+
+func testHangUp(t *testing.T, tmpl *template) {
 	s := newServer(t, tmpl)
 	g, db := s.start()
+	if err := g.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	s.query(db, "SELECT SLEEP(0.5)")
+	if g.ended() {
+		t.Errorf("the guard ended with %d", g.code)
+	}
 	_ = db.Close()
-	openForWrites(s, "ON")
-	result := insertHanging(s, "client", "client")
-	checkKilled(s, g.stop(syscall.SIGTERM), result)
+	if code := g.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit status %d:\n%s", code, s.readLog())
+	}
 }
 
 func testOwnCommitStop(t *testing.T, tmpl *template) {

@@ -4,10 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,6 +37,7 @@ const (
 type plan struct {
 	Args                               []string
 	RunFile, DataDir, Socket, Password string
+	Proof                              string
 	RepairControl                      bool
 }
 
@@ -61,7 +65,8 @@ func beGuard(text string) int {
 
 func (p plan) options(log *slog.Logger) Options {
 	return Options{Args: p.Args, RunFile: p.RunFile, DataDir: p.DataDir, Socket: p.Socket, User: controlUser,
-		Password: func() (string, error) { return readPassword(p.Password) }, Logger: log, RepairControl: p.RepairControl}
+		Password: func() (string, error) { return readPassword(p.Password) }, Logger: log, RepairControl: p.RepairControl,
+		ProofFile: p.Proof, FenceDeadline: time.Hour}
 }
 
 func readPassword(path string) (string, error) {
@@ -104,6 +109,8 @@ type server struct {
 	t    *testing.T
 	plan plan
 	log  string
+	// wrapper is a program and its arguments that start the guard.
+	wrapper []string
 }
 
 // newServer copies the initialised template.
@@ -171,7 +178,8 @@ func (s *server) startGuard() *guardProcess {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	g := &guardProcess{s: s, cmd: exec.Command(os.Args[0]), done: make(chan struct{})}
+	command := append(slices.Clone(s.wrapper), os.Args[0])
+	g := &guardProcess{s: s, cmd: exec.Command(command[0], command[1:]...), done: make(chan struct{})}
 	g.cmd.Env = append(os.Environ(), helperEnv+"="+string(text))
 	g.cmd.Stdout, g.cmd.Stderr = log, log
 	if err := g.cmd.Start(); err != nil {
@@ -251,6 +259,21 @@ func (g *guardProcess) stop(sig syscall.Signal) int {
 	}
 	g.s.await("the guard ends", g.ended)
 	return g.code
+}
+
+// only returns the pid of the one child of the guard's wrapper.
+func (g *guardProcess) only() int {
+	g.s.t.Helper()
+	pid := g.cmd.Process.Pid
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		g.s.t.Fatal(err)
+	}
+	child, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		g.s.t.Fatalf("the children of %d are %q", pid, text)
+	}
+	return child
 }
 
 func (g *guardProcess) ended() bool {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/mysqlha/mysqlha/replication/process"
 )
 
 // # Why the polite stop is safe (S10)
@@ -78,13 +80,26 @@ func stop(ctx context.Context, o Options, c *child, k *keeper) error {
 		// Gone between the two, or not to be signalled: Kill tells.
 		return c.kill()
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.StopTimeout)
+	limit := o.StopTimeout
+	if wasOpen(o, c) {
+		limit = min(limit, openStopTimeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := c.await(ctx); err != nil {
-		o.Logger.Warn("mysqld is killed, because it did not stop in time", "start_id", c.run.StartID, "timeout", o.StopTimeout)
+		o.Logger.Warn("mysqld is killed, because it did not stop in time", "start_id", c.run.StartID, "timeout", limit)
 		return c.kill()
 	}
 	return nil
+}
+
+// wasOpen tells whether the daemon has said that this run is the open primary.
+func wasOpen(o Options, c *child) bool {
+	if o.ProofFile == "" {
+		return false
+	}
+	proof, err := process.ReadProof(o.ProofFile)
+	return err == nil && proof.Open && proof.StartID == c.run.StartID
 }
 
 // quiesce returns nil when no commit waits and none can begin to.
