@@ -2,7 +2,9 @@ package integration
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -258,22 +260,7 @@ func TestS9_AnIsolatedPrimaryClosesItself(t *testing.T) {
 		signal(t, s, name, syscall.SIGSTOP)
 	}
 	isolated := time.Now()
-	within(t, "the isolated primary is closed", func(ctx context.Context) error {
-		return poll(ctx, func() error {
-			var closed bool
-			if err := db.QueryRowContext(ctx, "SELECT @@global.offline_mode AND @@global.read_only").Scan(&closed); err != nil {
-				// Killed and started again, harmless, is closed as well; the next try tells.
-				return err
-			}
-			if closed {
-				return nil
-			}
-			if err := db.QueryRowContext(ctx, "SELECT @@global.super_read_only").Scan(&closed); err != nil || !closed {
-				return fmt.Errorf("still open after %s (%v)", time.Since(isolated), err)
-			}
-			return nil
-		})
-	})
+	within(t, "the isolated primary is closed", func(ctx context.Context) error { return awaitClosed(ctx, db) })
 	took := time.Since(isolated)
 	t.Logf("closed after %s", took)
 	if took < 3*time.Second {
@@ -284,6 +271,20 @@ func TestS9_AnIsolatedPrimaryClosesItself(t *testing.T) {
 		signal(t, s, name+"/daemon", syscall.SIGCONT)
 	}
 	awaitCluster(t, s, "writes are possible again", sandbox.IsOpen)
+}
+
+// awaitClosed waits until a server takes no write that could be acknowledged: it
+// is read-only, or it lets no client in and its commits wait for replicas.
+func awaitClosed(ctx context.Context, db *sql.DB) error {
+	return poll(ctx, func() error {
+		var closed bool
+		err := db.QueryRowContext(ctx, `SELECT @@global.super_read_only OR @@global.offline_mode AND @@global.rpl_semi_sync_source_enabled
+			AND (SELECT VARIABLE_VALUE > 0 FROM performance_schema.global_status WHERE VARIABLE_NAME = 'Rpl_semi_sync_source_wait_sessions')`).Scan(&closed)
+		if err == nil && !closed {
+			err = errors.New("still open")
+		}
+		return err // Killed, it comes back harmless.
+	})
 }
 
 // With one replica dead and out of the set, the loss of the primary leaves one

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -195,23 +196,31 @@ func TestS9_TheGateClosesAServerWhoseDaemonIsStopped(t *testing.T) {
 		signal(t, s, target, syscall.SIGSTOP)
 	}
 	stopped := time.Now()
-	within(t, "the gate refuses clients", func(ctx context.Context) error {
-		return poll(ctx, func() error {
-			var offline bool
-			err := db.QueryRowContext(ctx, "SELECT @@global.offline_mode").Scan(&offline)
-			if err == nil && !offline {
-				err = errors.New("clients are still let in")
-			}
-			return err
-		})
-	})
+	within(t, "the gate refuses clients", func(ctx context.Context) error { return awaitOffline(ctx, db, true) })
 	t.Logf("closed after %s", time.Since(stopped))
 	for _, target := range append(held, others(s, before.Primary)...) {
 		signal(t, s, target, syscall.SIGCONT)
 	}
+	// What a daemon that has just woken up says of itself is seconds old.
+	within(t, "clients are let in again", func(ctx context.Context) error { return awaitOffline(ctx, db, false) })
 	awaitCluster(t, s, "it is open again", sandbox.Settled)
+	if after := record(t, s); after.Term != before.Term {
+		t.Errorf("term %d was followed by term %d", before.Term, after.Term)
+	}
 	l := harness.Writers(t, s, 1)
 	l.Check()
+}
+
+// awaitOffline waits until a server refuses clients, or lets them in.
+func awaitOffline(ctx context.Context, db *sql.DB, want bool) error {
+	return poll(ctx, func() error {
+		var offline bool
+		err := db.QueryRowContext(ctx, "SELECT @@global.offline_mode").Scan(&offline)
+		if err == nil && offline != want {
+			err = fmt.Errorf("offline_mode is %t", offline)
+		}
+		return err
+	})
 }
 
 // A CREATE USER that hangs behind semi-sync blocks every login, and so every

@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -133,9 +134,9 @@ func (s *state) fence(cause, why string, hard bool) {
 	s.cancelJob()
 	s.fencing, s.fenced = true, true
 	s.closed()
-	proc, begun := s.proc, time.Now()
+	proc, k, begun := s.proc, s.spec.RequiredAcks, time.Now()
 	s.wg.Go(func() {
-		err := s.m.close(s.ctx, proc, hard)
+		err := s.m.close(s.ctx, proc, k, hard)
 		s.m.send(s.ctx, func(s *state) { s.closedByFence(err, cause, why, begun) })
 	})
 }
@@ -163,9 +164,9 @@ func (s *state) closedByFence(err error, cause, why string, begun time.Time) {
 
 // close makes the server refuse clients: politely where that is proven within
 // its deadline, else by SIGKILL with its death confirmed. Never by SIGTERM.
-func (m *Member) close(ctx context.Context, proc process.State, hard bool) error {
+func (m *Member) close(ctx context.Context, proc process.State, k int, hard bool) error {
 	if !hard {
-		err := m.closePolitely(ctx)
+		err := m.closePolitely(ctx, k)
 		if err == nil {
 			return nil
 		}
@@ -191,22 +192,35 @@ func (m *Member) killRun(ctx context.Context, proc process.State) error {
 	return nil
 }
 
-func (m *Member) closePolitely(ctx context.Context) error {
-	stages := []struct {
-		deadline time.Duration
-		do       func(context.Context) error
-	}{
-		{offlineDeadline, func(ctx context.Context) error { return m.o.Local.SetOffline(ctx, true) }},
-		{killClientsDeadline, func(ctx context.Context) error { _, err := m.o.Local.KillClients(ctx); return err }},
-		{superReadOnlyDeadline, m.o.Local.SetSuperReadOnly},
+// closePolitely ends all clients and lets none in. Commits that wait for replicas
+// hold super_read_only up, and may: their clients are gone, they and all that
+// could follow them wait for k replicas, and as long as the server lives they
+// end well once the replicas are back in the same term. Killed, it would commit
+// them on its way up and be diverged.
+func (m *Member) closePolitely(ctx context.Context, k int) error {
+	within := func(deadline time.Duration, do func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(ctx, deadline)
+		defer cancel()
+		return do(ctx)
 	}
-	for _, stage := range stages {
-		stageCtx, cancel := context.WithTimeout(ctx, stage.deadline)
-		err := stage.do(stageCtx)
-		cancel()
-		if err != nil {
-			return err
+	err := within(offlineDeadline, func(ctx context.Context) error { return m.o.Local.SetOffline(ctx, true) })
+	if err != nil {
+		return err
+	}
+	err = within(killClientsDeadline, func(ctx context.Context) error { _, err := m.o.Local.KillClients(ctx); return err })
+	if err != nil {
+		return err
+	}
+	err = within(superReadOnlyDeadline, m.o.Local.SetSuperReadOnly)
+	if err == nil {
+		return nil
+	}
+	return within(superReadOnlyDeadline, func(ctx context.Context) error {
+		snap, readErr := m.o.Local.Read(ctx)
+		if ss := snap.SemiSync; readErr != nil || !snap.OfflineMode || ss.WaitSessions == 0 || !waits(ss, max(1, k)) {
+			return errors.Join(err, readErr)
 		}
-	}
-	return nil
+		m.log.Warn("commits wait for replicas, and their clients are gone", "waiting", snap.SemiSync.WaitSessions)
+		return nil
+	})
 }
