@@ -267,6 +267,11 @@ func (d *decider) awaitPromoted() Decision {
 		if prepared && done && f.Held.All().Contains(st.Held.Executed) {
 			have = append(have, name)
 			runs[name] = f.Held.StartID
+		} else if held, ok := p.Sets[name]; ok {
+			// It acknowledges nothing of the new term before it is enabled, in the run
+			// in which it was revoked or in one that does not count. So in this run it
+			// holds all that it acknowledges, and k others hold what came before.
+			runs[name] = held.StartID
 		}
 	}
 	if prepared && (len(have) >= r.RequiredAcks || r.Durability == DurabilityAsync) {

@@ -84,8 +84,9 @@ type Record struct {
 	// InSync is the in-sync set: the replicas that may acknowledge (S3).
 	InSync []string `json:"in_sync"`
 	// Runs holds, for each of them, the run of its mysqld in which it was last
-	// known to hold all that the primary had executed at one moment. One that
-	// restarted since is unknown until that is seen again (S4).
+	// known to hold all that the primary had executed at one moment, or in which
+	// it was listed before it could acknowledge anything of this term. One that
+	// restarted since is unknown until the former is seen (S4).
 	Runs map[string]string `json:"runs,omitempty"`
 	// RequiredAcks is k: how many of them must have a transaction before its
 	// commit is acknowledged.

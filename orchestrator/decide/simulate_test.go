@@ -91,7 +91,7 @@ func TestEveryBrokenRuleIsCaught(t *testing.T) {
 	for _, b := range brokenRules() {
 		t.Run(b.rule+" "+b.name, func(t *testing.T) {
 			t.Parallel()
-			first, steps := number(t, seedVariable, b.seed), 0
+			first, steps := b.seed, 0 // Not the seed asked for: some take millions of steps from another.
 			for seed := first; seed < first+brokenRuns; seed++ {
 				o := optionsOf(seed, b)
 				s, broke, at := play(o, draw(seed, o, eventsPerRun), true)
