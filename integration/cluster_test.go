@@ -250,11 +250,7 @@ func TestS9_EtcdDownAndAcknowledgementsFlowingCutsNobody(t *testing.T) {
 func TestS9_AnIsolatedPrimaryClosesItself(t *testing.T) {
 	s := harness.Start(t, sandbox.Options{})
 	before := record(t, s)
-	db, err := s.OpenLocal(before.Primary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := openLocal(t, s, before.Primary)
 	for _, name := range others(s, before.Primary) {
 		signal(t, s, name+"/daemon", syscall.SIGSTOP)
 		signal(t, s, name, syscall.SIGSTOP)
@@ -319,11 +315,7 @@ func TestS3S5_TheLastServerWaitsForAFollowerByName(t *testing.T) {
 func TestS7_AFormerPrimaryWithAnUnacknowledgedTailStaysOut(t *testing.T) {
 	s := harness.Start(t, sandbox.Options{})
 	before := record(t, s)
-	db, err := s.OpenAdmin(before.Primary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := openAdmin(t, s, before.Primary)
 	if _, err := db.ExecContext(t.Context(), "CREATE TABLE app.tail (id INT PRIMARY KEY)"); err != nil {
 		t.Fatal(err)
 	}
@@ -334,7 +326,7 @@ func TestS7_AFormerPrimaryWithAnUnacknowledgedTailStaysOut(t *testing.T) {
 		stopReceiver(t, s, name)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	_, err = db.ExecContext(ctx, "INSERT INTO app.tail VALUES (1)")
+	_, err := db.ExecContext(ctx, "INSERT INTO app.tail VALUES (1)")
 	cancel()
 	if err == nil {
 		t.Fatal("a write was acknowledged that no replica has (S2)")

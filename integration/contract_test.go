@@ -23,7 +23,18 @@ import (
 // whom neither read_only nor offline_mode stops.
 func openAdmin(t *testing.T, s *sandbox.Sandbox, server string) *sql.DB {
 	t.Helper()
-	db, err := s.OpenAdmin(server)
+	return opened(t, s.OpenAdmin, server)
+}
+
+// openLocal opens a server over its socket, as its daemon does.
+func openLocal(t *testing.T, s *sandbox.Sandbox, server string) *sql.DB {
+	t.Helper()
+	return opened(t, s.OpenLocal, server)
+}
+
+func opened(t *testing.T, open func(server string) (*sql.DB, error), server string) *sql.DB {
+	t.Helper()
+	db, err := open(server)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,11 +216,7 @@ func TestS9_LockTablesForEverKeepsNoCutOffPrimaryOpen(t *testing.T) {
 	s := harness.Start(t, sandbox.Options{})
 	primary := record(t, s).Primary
 	mustExec(t, openAdmin(t, s, primary), "CREATE TABLE app.locked (id INT PRIMARY KEY)")
-	local, err := s.OpenLocal(primary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer local.Close()
+	local := openLocal(t, s, primary)
 	holdLock(t, s, primary, "app.locked WRITE")
 	for _, name := range others(s, primary) {
 		signal(t, s, name+"/daemon", syscall.SIGSTOP)
@@ -268,13 +275,11 @@ func TestS4_AReplicaKilledRightAfterAcknowledgingLosesNothing(t *testing.T) {
 	t.Logf("killed %s after the acknowledgement", time.Since(ack.Acked))
 	signal(t, s, silent+"/daemon", syscall.SIGCONT)
 	awaitCluster(t, s, "the failover waits for evidence", func(c api.Cluster) bool {
-		return slices.ContainsFunc(c.Decision.Waits, func(w decide.Wait) bool { return w.Code != "" }) && c.Record.Term == before.Term
+		return c.Record != nil && c.Record.Term == before.Term &&
+			slices.ContainsFunc(c.Decision.Waits, func(w decide.Wait) bool { return w.Code == decide.CodeCannotReachReplicas })
 	})
 	awaitCluster(t, s, "writes are possible again", func(c api.Cluster) bool {
-		return sandbox.IsOpen(c) && serverOf(c, c.Record.Primary).Status.StartID != "" && len(c.Record.InSync) > 0
+		return sandbox.IsOpen(c) && len(c.Record.InSync) > 0
 	})
-	if after := record(t, s); after.Primary == silent && after.Term > before.Term {
-		t.Logf("%s was promoted in term %d", silent, after.Term)
-	}
 	l.Check()
 }

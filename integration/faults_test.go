@@ -154,11 +154,7 @@ func TestS2S5_InAvailableTheLastServerOpensAlone(t *testing.T) {
 func TestS2_WaitingForReplicasCannotBeSwitchedOffByHand(t *testing.T) {
 	s := harness.Start(t, sandbox.Options{})
 	primary := record(t, s).Primary
-	db, err := s.OpenAdmin(primary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := openAdmin(t, s, primary)
 	for _, statement := range []string{"rpl_semi_sync_source_enabled = OFF", "rpl_semi_sync_source_wait_point = AFTER_COMMIT", "rpl_semi_sync_source_timeout = 1000"} {
 		if _, err := db.ExecContext(t.Context(), "SET GLOBAL "+statement); err != nil {
 			t.Fatal(err)
@@ -183,11 +179,7 @@ func TestS2_WaitingForReplicasCannotBeSwitchedOffByHand(t *testing.T) {
 func TestS9_TheGateClosesAServerWhoseDaemonIsStopped(t *testing.T) {
 	s := harness.Start(t, sandbox.Options{})
 	before := record(t, s)
-	db, err := s.OpenLocal(before.Primary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := openLocal(t, s, before.Primary)
 	var held []string
 	for _, name := range s.Servers() {
 		held = append(held, name+"/daemon")
@@ -228,11 +220,7 @@ func awaitOffline(ctx context.Context, db *sql.DB, want bool) error {
 func TestS10_AStatementThatBlocksAllLoginsDoesNotHangTheCluster(t *testing.T) {
 	s := harness.Start(t, sandbox.Options{})
 	before := record(t, s)
-	db, err := s.OpenAdmin(before.Primary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := openAdmin(t, s, before.Primary)
 	if err := db.PingContext(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +228,7 @@ func TestS10_AStatementThatBlocksAllLoginsDoesNotHangTheCluster(t *testing.T) {
 		signal(t, s, name, syscall.SIGKILL)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	_, err = db.ExecContext(ctx, "CREATE USER hung")
+	_, err := db.ExecContext(ctx, "CREATE USER hung")
 	cancel()
 	if err == nil {
 		t.Log("a replica was back before the statement: nothing hung")
@@ -319,11 +307,7 @@ func TestS2S6_WhatWasAcknowledgedWithoutReplicasSurvivesADeath(t *testing.T) {
 	s := harness.Start(t, sandbox.Options{Etcd: sandbox.EtcdSeparate, RestartDelay: 8 * time.Second})
 	before := record(t, s)
 	l := harness.Writers(t, s, 2)
-	db, err := s.OpenAdmin(before.Primary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := openAdmin(t, s, before.Primary)
 	for _, name := range others(s, before.Primary) {
 		signal(t, s, name+"/daemon", syscall.SIGSTOP) // It would start the receiver again.
 		stopReceiver(t, s, name)
