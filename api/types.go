@@ -42,6 +42,8 @@ type Cluster struct {
 	StaleFor time.Duration `json:"stale_for_ns,omitempty"`
 	// Servers are all servers by configuration, in its order.
 	Servers []Server `json:"servers"`
+	// Witnesses are the daemons that have no server.
+	Witnesses []Witness `json:"witnesses,omitempty"`
 	// Decision is the leader's latest, with the times since when it waits;
 	// DecisionFrom is the leader it was asked of and DecisionAt when it was made.
 	// DecisionFrom is empty where no leader could be asked.
@@ -83,6 +85,15 @@ type Server struct {
 	// makes it stand for them.
 	Gap    gtid.Set `json:"gap"`
 	Errant gtid.Set `json:"errant"`
+}
+
+// Witness is what is known of a daemon that has no server.
+type Witness struct {
+	// Name is its name, API the host:port of its HTTPS endpoint.
+	Name string `json:"name"`
+	API  string `json:"api"`
+	// Member says that its lease lives.
+	Member bool `json:"member"`
 }
 
 // Why is the latest decision in words.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"slices"
@@ -43,7 +44,7 @@ func (r *reader) checkHost() {
 	c := r.cfg
 	r.needName("cluster", c.Cluster)
 	r.needName("name", c.Name)
-	known := []string{string(RoleMember), string(RoleRedirector), string(RoleEtcd)}
+	known := []string{string(RoleMember), string(RoleRedirector), string(RoleEtcd), string(RoleWitness)}
 	for i, role := range c.Roles {
 		path := fmt.Sprintf("roles[%d]", i)
 		switch {
@@ -52,6 +53,8 @@ func (r *reader) checkHost() {
 			r.fault(path, "is "+shown(string(role))+", not a role", didYouMean(string(role), known))
 		case slices.Contains(c.Roles[:i], role):
 			r.fault(path, "is "+shown(string(role))+" again", "name each role once")
+		case role == RoleWitness && slices.Contains(c.Roles, RoleMember):
+			r.fault(path, "is "+shown(string(role))+" beside "+shown(string(RoleMember)), "a host with a server is a member, which leads as well; make a host without one the witness")
 		}
 	}
 	r.checkFolder("data_dir", c.DataDir)
@@ -76,10 +79,9 @@ func (r *reader) checkServers() {
 				fmt.Sprintf("write at most %d characters: the accounts are mysqlha_r_NAME and mysqlha_p_NAME", maxServerName))
 		}
 		r.unique(names, path+".name", s.Name, s.Name, "give each server a name of its own")
-		if s.TLSName != "" && r.sound(path+".tls_name") && !tlsName(s.TLSName) {
-			r.fault(path+".tls_name", "is "+shown(s.TLSName)+", neither a host name nor an IP address", "write the name that the certificate carries, without a port")
-		}
+		r.checkTLSName(path+".tls_name", s.TLSName)
 	}
+	r.checkWitnesses(names)
 	r.checkDialled()
 	if r.sound("name", "roles", "servers") && c.Name != "" && c.HasRole(RoleMember) && r.allSound("servers[%d].name", len(c.Servers)) {
 		if _, found := c.Server(c.Name); !found {
@@ -93,6 +95,30 @@ func (r *reader) checkServers() {
 	}
 }
 
+// checkWitnesses checks the witnesses; names are those of the servers.
+func (r *reader) checkWitnesses(names map[string]string) {
+	c := r.cfg
+	var known []string
+	for i, w := range c.Witnesses {
+		path := fmt.Sprintf("witnesses[%d]", i)
+		r.needName(path+".name", w.Name)
+		if len(w.Name) > maxServerName && r.sound(path+".name") {
+			r.fault(path+".name", "is "+shown(w.Name)+", too long for a MySQL account of its own",
+				fmt.Sprintf("write at most %d characters: the account is mysqlha_p_NAME", maxServerName))
+		}
+		r.unique(names, path+".name", w.Name, w.Name, "give each server and each witness a name of its own")
+		r.checkTLSName(path+".tls_name", w.TLSName)
+		known = append(known, w.Name)
+	}
+	if !r.sound("name", "roles", "witnesses") || c.Name == "" || !c.HasRole(RoleWitness) || !r.allSound("witnesses[%d].name", len(c.Witnesses)) {
+		return
+	}
+	if _, found := c.Witness(c.Name); !found {
+		r.fault("name", "is "+shown(c.Name)+", and no witness is called that",
+			cmp.Or(didYouMean(c.Name, known), "list it: witnesses: [{name: "+c.Name+", api: \"10.0.0.3:8008\"}]"))
+	}
+}
+
 // allSound tells whether none of n numbered paths has a fault.
 func (r *reader) allSound(pattern string, n int) bool {
 	for i := range n {
@@ -103,10 +129,15 @@ func (r *reader) allSound(pattern string, n int) bool {
 	return true
 }
 
-// tlsName tells whether a text can be verified against a certificate.
-func tlsName(text string) bool {
-	_, _, problem := address(net.JoinHostPort(text, "1"), dial)
-	return problem == ""
+// checkTLSName checks that a text, if there is one, can be verified against a
+// certificate.
+func (r *reader) checkTLSName(path, text string) {
+	if text == "" || !r.sound(path) {
+		return
+	}
+	if _, _, problem := address(net.JoinHostPort(text, "1"), dial); problem != "" {
+		r.fault(path, "is "+shown(text)+", neither a host name nor an IP address", "write the name that the certificate carries, without a port")
+	}
 }
 
 func (r *reader) serverNames() []string {
@@ -147,6 +178,9 @@ func (r *reader) checkDialled() {
 	for i, s := range r.cfg.Servers {
 		one(fmt.Sprintf("servers[%d].mysql", i), s.MySQL)
 		one(fmt.Sprintf("servers[%d].api", i), s.API)
+	}
+	for i, w := range r.cfg.Witnesses {
+		one(fmt.Sprintf("witnesses[%d].api", i), w.API)
 	}
 	for i, m := range r.cfg.Etcd.Embedded.Members {
 		one(fmt.Sprintf("etcd.embedded.members[%d].peer", i), m.Peer)
@@ -216,11 +250,13 @@ func (r *reader) checkDurability() {
 		return
 	}
 	switch have := len(c.Servers); {
+	case have == 1:
+		r.fault("servers", "has 1, and "+c.Durability+" needs another to acknowledge", "list more servers, or write durability: async")
 	case have < c.RequiredAcks+1:
-		r.fault("servers", fmt.Sprintf("has %d, and lossless with %d required acks never acknowledges a write with fewer than %d", have, c.RequiredAcks, c.RequiredAcks+1),
+		r.fault("servers", fmt.Sprintf("has %d, and %s with %d required acks never acknowledges a write with fewer than %d", have, c.Durability, c.RequiredAcks, c.RequiredAcks+1),
 			"list more servers or lower required_acks")
-	case have < c.RequiredAcks+2:
-		c.warnings = append(c.warnings, fmt.Sprintf("servers: with %d servers and %d required acks, writes wait as soon as one server is lost; %d servers can lose one",
+	case have < c.RequiredAcks+2 && c.Durability == DurabilityLossless:
+		c.warnings = append(c.warnings, fmt.Sprintf("servers: with %d servers and %d required acks, writes wait as soon as one server is lost; %d servers can lose one, and durability: available goes on with fewer",
 			have, c.RequiredAcks, c.RequiredAcks+2))
 	}
 }

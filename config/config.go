@@ -9,7 +9,8 @@ import (
 // Role is one job that a daemon does on its host.
 type Role string
 
-// The roles; a host has all three unless its file says otherwise.
+// The roles; a host is member, redirector and etcd unless its file says
+// otherwise.
 const (
 	// RoleMember watches over the mysqld of this host and may lead.
 	RoleMember Role = "member"
@@ -17,6 +18,9 @@ const (
 	RoleRedirector Role = "redirector"
 	// RoleEtcd runs one member of the embedded etcd cluster.
 	RoleEtcd Role = "etcd"
+	// RoleWitness probes and may lead like a member, on a host without a mysqld:
+	// the third vote of a cluster of two servers.
+	RoleWitness Role = "witness"
 )
 
 // The durabilities; see the decide package.
@@ -35,16 +39,20 @@ const (
 type Config struct {
 	// Cluster is the name of the cluster and the prefix of its keys in etcd.
 	Cluster string `yaml:"cluster"`
-	// Name is the name of this host; with RoleMember it is one of Servers,
-	// with RoleEtcd one of Etcd.Embedded.Members.
+	// Name is the name of this host; with RoleMember it is one of Servers, with
+	// RoleWitness one of Witnesses, with RoleEtcd one of Etcd.Embedded.Members.
 	Name string `yaml:"name"`
-	// Roles are the jobs of this host, without repetition; default all.
+	// Roles are the jobs of this host, without repetition; default member,
+	// redirector and etcd.
 	Roles []Role `yaml:"roles"`
 	// DataDir is the folder of the daemon's own files: highest term seen,
 	// passwords, embedded etcd. Default /var/lib/mysqlha.
 	DataDir string `yaml:"data_dir"`
 	// Servers are all servers of the cluster, the same list on every host.
 	Servers []Server `yaml:"servers"`
+	// Witnesses are the daemons without a server, the same list on every host. A
+	// new cluster begins when they have registered too.
+	Witnesses []Witness `yaml:"witnesses"`
 	// MySQL describes the mysqld of this host; used with RoleMember only.
 	MySQL MySQL `yaml:"mysql"`
 	// TLS is the host's own certificate, used as server and as client.
@@ -88,15 +96,30 @@ type Server struct {
 }
 
 // MySQLTLSName returns the name to verify when dialling the server's mysqld.
-func (s Server) MySQLTLSName() string { return s.verifyName(s.MySQL) }
+func (s Server) MySQLTLSName() string { return verifyName(s.TLSName, s.MySQL) }
 
 // APITLSName returns the name to verify when dialling the daemon's HTTPS
 // endpoint beside the server.
-func (s Server) APITLSName() string { return s.verifyName(s.API) }
+func (s Server) APITLSName() string { return verifyName(s.TLSName, s.API) }
 
-func (s Server) verifyName(address string) string {
-	if s.TLSName != "" {
-		return s.TLSName
+// Witness is a daemon that has RoleWitness.
+type Witness struct {
+	// Name is the name of its host, in messages and as that of a leader.
+	Name string `yaml:"name"`
+	// API is the host:port at which others dial its HTTPS endpoint.
+	API string `yaml:"api"`
+	// TLSName is the name that its certificate must carry; default the host part
+	// of API.
+	TLSName string `yaml:"tls_name"`
+}
+
+// APITLSName returns the name to verify when dialling the daemon's HTTPS
+// endpoint.
+func (w Witness) APITLSName() string { return verifyName(w.TLSName, w.API) }
+
+func verifyName(name, address string) string {
+	if name != "" {
+		return name
 	}
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -245,6 +268,15 @@ func (c *Config) Server(name string) (Server, bool) {
 		return Server{}, false
 	}
 	return c.Servers[i], true
+}
+
+// Witness returns the witness of that name, and whether there is one.
+func (c *Config) Witness(name string) (Witness, bool) {
+	i := slices.IndexFunc(c.Witnesses, func(w Witness) bool { return w.Name == name })
+	if i < 0 {
+		return Witness{}, false
+	}
+	return c.Witnesses[i], true
 }
 
 // HasRole tells whether this host has the role.

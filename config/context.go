@@ -81,10 +81,7 @@ func (r *reader) checkContext(c *Context) {
 			}
 			r.unique(seen, path, net.JoinHostPort(host, port), e.Address, "name each daemon once")
 		}
-		path = fmt.Sprintf("endpoints[%d].tls_name", i)
-		if e.TLSName != "" && r.sound(path) && !tlsName(e.TLSName) {
-			r.fault(path, "is "+shown(e.TLSName)+", neither a host name nor an IP address", "write the name that the certificate carries, without a port")
-		}
+		r.checkTLSName(fmt.Sprintf("endpoints[%d].tls_name", i), e.TLSName)
 	}
 	if r.need("tls.ca", c.TLS.CA, "name the file of the CA certificates") {
 		r.checkFile("tls.ca", c.TLS.CA)

@@ -165,7 +165,7 @@ func TestDoubtfulChoicesAreWarnedOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"servers: with 3 servers and 2 required acks, writes wait as soon as one server is lost; 4 servers can lose one",
+		"servers: with 3 servers and 2 required acks, writes wait as soon as one server is lost; 4 servers can lose one, and durability: available goes on with fewer",
 		"mysql: the section is not used, since this host does not have the role member",
 		"etcd.embedded.members: 2 members survive no more losses than 1; use an odd number",
 	}

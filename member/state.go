@@ -102,7 +102,7 @@ func (s *state) takeSpec() {
 	if record != nil && s.m.terms.sawRecord(record.Version) {
 		if !s.past {
 			s.past = true
-			s.m.log.Error("etcd was restored from an old backup: nothing is taken from it", "version", record.Version, "seen", s.m.RecordSeen())
+			s.m.log.Error(restoredMessage, "version", record.Version, "seen", s.m.RecordSeen())
 		}
 		return
 	}

@@ -66,6 +66,8 @@ func (t *termFile) saw(term uint64) error {
 	return t.write(next)
 }
 
+const restoredMessage = "etcd was restored from an old backup: nothing is taken from it"
+
 // sawRecord notes a version of the record, and tells whether a higher one was
 // seen before: then etcd was restored from an old backup. It is kept in memory
 // at once and in the file at the next keep, so that a failover does not wait

@@ -38,9 +38,10 @@ type Events interface {
 
 // Options are all that an orchestrator needs.
 type Options struct {
-	// Self is this member's name; Servers are all servers in their order.
-	Self    string
-	Servers []string
+	// Self is this member's name; Servers are all servers in their order,
+	// Witnesses the daemons that have none.
+	Self               string
+	Servers, Witnesses []string
 	// Settings tune the decisions.
 	Settings decide.Settings
 	// Bus is etcd.
@@ -257,7 +258,7 @@ func (l *lead) view(s *bus.State, now time.Time) decide.View {
 	l.follow(s.Record, now)
 	return decide.View{
 		RecordSeen: l.o.o.RecordSeen(), PlanSeen: l.planSeen, Spared: l.spared, Policy: s.Policy,
-		Self: l.o.o.Self, LeadingSince: l.since, Servers: l.o.o.Servers,
+		Self: l.o.o.Self, LeadingSince: l.since, Servers: l.o.o.Servers, Witnesses: l.o.o.Witnesses,
 		Record: s.Record, Revision: s.RecordRevision, Specs: s.Specs, Statuses: s.Statuses, Members: s.Members,
 		Absent: l.absent, Seen: l.seen, TickLate: l.late,
 	}

@@ -80,10 +80,8 @@ func checkAccount(a decide.Account) error {
 	if err := checkServerName(a.Server); err != nil {
 		return err
 	}
-	for _, hash := range []string{a.ReplicationHash, a.ProbeHash} {
-		if !validHash(hash) {
-			return fmt.Errorf("a hash of the accounts of %s is not a caching_sha2_password hash", a.Server)
-		}
+	if !validHash(a.ProbeHash) || !a.Witness && !validHash(a.ReplicationHash) {
+		return fmt.Errorf("a hash of the accounts of %s is not a caching_sha2_password hash", a.Server)
 	}
 	return nil
 }
@@ -106,11 +104,13 @@ func (l *Local) readyToInitialise(ctx context.Context) error {
 
 func (l *Local) makeAccounts(ctx context.Context, a decide.Account) error {
 	replica, probe := ReplicationUser(a.Server), ProbeUser(a.Server)
-	if err := l.makeUser(ctx, replica, a.ReplicationHash); err != nil {
-		return err
-	}
-	if err := l.grant(ctx, replica, "REPLICATION SLAVE ON *.*"); err != nil {
-		return err
+	if !a.Witness {
+		if err := l.makeUser(ctx, replica, a.ReplicationHash); err != nil {
+			return err
+		}
+		if err := l.grant(ctx, replica, "REPLICATION SLAVE ON *.*"); err != nil {
+			return err
+		}
 	}
 	if err := l.makeUser(ctx, probe, a.ProbeHash); err != nil {
 		return err

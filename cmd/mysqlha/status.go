@@ -43,6 +43,7 @@ func statusText(c api.Cluster, paint painter, zone *time.Location) string {
 	}
 	b.WriteString(planLine(c))
 	b.WriteString("\n" + serverTable(c, paint) + "\n\n")
+	b.WriteString(witnessLine(c, paint))
 	b.WriteString(leaderLine(c) + "\n")
 	b.WriteString(lastFailover(c, zone) + "\n")
 	b.WriteString(problemsText(c, paint))
@@ -170,6 +171,24 @@ func daemonWord(c api.Cluster, s api.Server) string {
 		return "leads"
 	}
 	return "ok"
+}
+
+func witnessLine(c api.Cluster, paint painter) string {
+	var all []string
+	for _, w := range c.Witnesses {
+		switch {
+		case !w.Member:
+			all = append(all, w.Name+" "+paint(red, "gone"))
+		case w.Name == c.Leader:
+			all = append(all, w.Name+" leads")
+		default:
+			all = append(all, w.Name+" ok")
+		}
+	}
+	if all == nil {
+		return ""
+	}
+	return "Witness:        " + strings.Join(all, ", ") + "\n"
 }
 
 func leaderLine(c api.Cluster) string {

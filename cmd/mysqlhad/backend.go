@@ -58,6 +58,10 @@ func (b *backend) Cluster(ctx context.Context) (api.Cluster, error) {
 			one.Live = &live
 		})
 	}
+	for _, w := range d.cfg.Witnesses {
+		_, lives := s.Members[w.Name]
+		c.Witnesses = append(c.Witnesses, api.Witness{Name: w.Name, API: w.API, Member: lives})
+	}
 	wg.Go(func() {
 		if why, err := b.Why(ctx); err == nil {
 			c.Decision, c.DecisionFrom, c.DecisionAt = why.Decision, why.Leader, why.At
@@ -89,8 +93,8 @@ var errNoLeader = errors.New("nobody leads at the moment; ask again in a second,
 // Why returns the leader's latest decision: its own, or asked of the leader.
 func (b *backend) Why(ctx context.Context) (api.Why, error) {
 	leader := b.d.bus.State().Leader
-	if m := b.d.member; m != nil {
-		if v, leads := m.leader.Verdict(); leads {
+	if e := b.d.elector; e != nil {
+		if v, leads := e.leader.Verdict(); leads {
 			return api.Why{Decision: v.Decision, Leader: b.d.cfg.Name, At: v.At}, nil
 		}
 	}

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
+	"github.com/mysqlha/mysqlha/config"
 	"github.com/mysqlha/mysqlha/election"
 )
 
@@ -21,24 +23,25 @@ const (
 	moveTimeout       = 2 * time.Second
 )
 
-// besidePrimary tells whether this member sits beside the primary, and names
-// another one that is there.
-func (m *memberRole) besidePrimary() (beside bool, other string) {
-	s := m.d.bus.State()
-	if s.Record == nil || s.Record.Primary != m.d.cfg.Name {
-		return false, ""
+// besidePrimary tells whether this daemon sits beside the primary, and names
+// those others that could lead.
+func (e *elector) besidePrimary() (beside bool, others []string) {
+	s := e.d.bus.State()
+	if s.Record == nil || s.Record.Primary != e.d.cfg.Name {
+		return false, nil
 	}
-	for _, server := range m.d.cfg.Servers {
-		if _, lives := s.Members[server.Name]; lives && server.Name != m.d.cfg.Name {
-			return true, server.Name
+	for name := range s.Members {
+		if name != e.d.cfg.Name {
+			others = append(others, name)
 		}
 	}
-	return true, ""
+	slices.Sort(others)
+	return true, others
 }
 
 // holdBack is asked before each campaign.
-func (m *memberRole) holdBack() time.Duration {
-	if beside, other := m.besidePrimary(); beside && other != "" {
+func (e *elector) holdBack() time.Duration {
+	if beside, others := e.besidePrimary(); beside && len(others) > 0 {
 		return primaryHoldBack
 	}
 	return 0
@@ -46,7 +49,7 @@ func (m *memberRole) holdBack() time.Duration {
 
 // keepAway hands our leadership and etcd's to another member while this one
 // sits beside the primary.
-func (m *memberRole) keepAway(ctx context.Context) error {
+func (e *elector) keepAway(ctx context.Context) error {
 	tick := time.NewTicker(placementInterval)
 	defer tick.Stop()
 	var yielded time.Time
@@ -56,27 +59,34 @@ func (m *memberRole) keepAway(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		beside, other := m.besidePrimary()
-		s := m.d.bus.State()
-		if !beside || other == "" || s.Record.Plan != nil {
+		beside, others := e.besidePrimary()
+		s := e.d.bus.State()
+		if !beside || len(others) == 0 || s.Record.Plan != nil {
 			continue
 		}
-		if _, leads := m.leader.Verdict(); leads && time.Since(yielded) > yieldPause {
+		if _, leads := e.leader.Verdict(); leads && time.Since(yielded) > yieldPause {
 			yielded = time.Now()
-			m.d.log.Info("handing leadership away from the primary's host")
-			m.askToYield()
+			e.d.log.Info("handing leadership away from the primary's host")
+			e.askToYield()
 		}
-		m.moveRaft(ctx, other)
+		e.moveRaft(ctx, others)
 	}
 }
 
-func (m *memberRole) moveRaft(ctx context.Context, to string) {
-	if m.d.etcd == nil || !m.d.etcd.IsRaftLeader() {
+// moveRaft moves etcd's leadership to the first of the hosts that has a member
+// of it.
+func (e *elector) moveRaft(ctx context.Context, hosts []string) {
+	if e.d.etcd == nil || !e.d.etcd.IsRaftLeader() {
 		return
 	}
+	i := slices.IndexFunc(e.d.cfg.Etcd.Embedded.Members, func(m config.EtcdMember) bool { return slices.Contains(hosts, m.Name) })
+	if i < 0 {
+		return
+	}
+	to := e.d.cfg.Etcd.Embedded.Members[i].Name
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
-	if err := m.d.etcd.MoveRaftLeader(ctx, to); err != nil && !errors.Is(err, election.ErrNotRaftLeader) {
-		m.d.log.Warn("etcd's leadership stays beside the primary, will be tried again", "error", err)
+	if err := e.d.etcd.MoveRaftLeader(ctx, to); err != nil && !errors.Is(err, election.ErrNotRaftLeader) {
+		e.d.log.Warn("etcd's leadership stays beside the primary, will be tried again", "error", err)
 	}
 }

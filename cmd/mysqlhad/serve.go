@@ -18,6 +18,7 @@ import (
 	"github.com/mysqlha/mysqlha/certs"
 	"github.com/mysqlha/mysqlha/config"
 	"github.com/mysqlha/mysqlha/election"
+	"github.com/mysqlha/mysqlha/member"
 	"github.com/mysqlha/mysqlha/metrics"
 	"github.com/mysqlha/mysqlha/redirect"
 	"github.com/mysqlha/mysqlha/routing"
@@ -38,7 +39,8 @@ type daemon struct {
 	client  *clientv3.Client
 	keys    election.Keys
 	bus     *bus.Bus
-	peers   map[string]*api.Client // the daemons' APIs by server
+	peers   map[string]*api.Client // the daemons' APIs by server and witness
+	elector *elector               // nil with neither member nor witness
 	member  *memberRole            // nil without the role
 }
 
@@ -82,14 +84,14 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error
 // run starts the roles and waits for all of them.
 func (d *daemon) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	if d.cfg.HasRole(config.RoleMember) {
-		m, err := newMemberRole(d)
-		if err != nil {
+	if d.cfg.HasRole(config.RoleMember) || d.cfg.HasRole(config.RoleWitness) {
+		if err := d.makeElector(ctx, group); err != nil {
 			return err
 		}
-		defer m.close()
-		d.member = m
-		m.start(ctx, group)
+		defer d.elector.close()
+	}
+	if d.member != nil {
+		defer d.member.close()
 	}
 	server, err := d.newServer()
 	if err != nil {
@@ -122,6 +124,40 @@ func (d *daemon) run(ctx context.Context) error {
 	err = group.Wait()
 	d.log.Info("daemon ends", "error", err)
 	return err
+}
+
+// makeElector makes and starts what leads: beside a server its member, or else a
+// witness.
+func (d *daemon) makeElector(ctx context.Context, group *errgroup.Group) (err error) {
+	e, err := newElector(d)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			e.close()
+		}
+	}()
+	if d.cfg.HasRole(config.RoleWitness) {
+		w, err := member.NewWitness(d.cfg.DataDir, d.bus, d.log)
+		if err != nil {
+			return err
+		}
+		e.prepare(w.RecordSeen)
+		e.start(ctx, group, nil)
+		group.Go(func() error { return w.Run(ctx) })
+		d.elector = e
+		return nil
+	}
+	m, err := newMemberRole(d, e)
+	if err != nil {
+		return err
+	}
+	e.prepare(m.member.RecordSeen)
+	d.elector, d.member = e, m
+	e.start(ctx, group, m.member.ControlProof)
+	group.Go(func() error { return m.member.Run(ctx) })
+	return nil
 }
 
 // localEtcd returns the endpoint of this host's own member of etcd, empty where
@@ -195,13 +231,24 @@ func (d *daemon) startEtcd(ctx context.Context) (*election.Embedded, error) {
 
 // dialPeers prepares a client for the API of each server's daemon.
 func (d *daemon) dialPeers() error {
-	d.peers = make(map[string]*api.Client, len(d.cfg.Servers))
-	for _, s := range d.cfg.Servers {
-		c, err := api.NewClient(api.Endpoint{Address: s.API, TLS: certs.ClientConfig(d.files, s.APITLSName())})
+	d.peers = make(map[string]*api.Client, len(d.cfg.Servers)+len(d.cfg.Witnesses))
+	dial := func(name, address, tlsName string) error {
+		c, err := api.NewClient(api.Endpoint{Address: address, TLS: certs.ClientConfig(d.files, tlsName)})
 		if err != nil {
-			return fmt.Errorf("prepare to ask the daemon beside %s: %w", s.Name, err)
+			return fmt.Errorf("prepare to ask the daemon of %s: %w", name, err)
 		}
-		d.peers[s.Name] = c
+		d.peers[name] = c
+		return nil
+	}
+	for _, s := range d.cfg.Servers {
+		if err := dial(s.Name, s.API, s.APITLSName()); err != nil {
+			return err
+		}
+	}
+	for _, w := range d.cfg.Witnesses {
+		if err := dial(w.Name, w.API, w.APITLSName()); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -17,8 +17,12 @@ import (
 // testLayout writes the files of all hosts into a folder of the test.
 func testLayout(t *testing.T, servers int, etcd EtcdMode) layout {
 	t.Helper()
-	l := layout{dir: t.TempDir(), MySQLD: "/opt/mysqld", Mysqlha: "/opt/mysqlha", Mysqlhad: "/opt/mysqlhad", Servers: servers,
-		Etcd: etcd, EtcdToken: "0123456789abcdef", BufferPool: "64M", PortBase: 20000, RestartDelay: defaultRestartDelay}
+	durability := ""
+	if servers == 1 {
+		durability = config.DurabilityAsync
+	}
+	l := layout{dir: t.TempDir(), MySQLD: "/opt/mysqld", Mysqlha: "/opt/mysqlha", Mysqlhad: "/opt/mysqlhad", Servers: servers, Witness: Options{Servers: servers}.witness(),
+		Etcd: etcd, EtcdToken: "0123456789abcdef", BufferPool: "64M", PortBase: 20000, RestartDelay: defaultRestartDelay, Durability: durability}
 	if err := l.makeRunDir(); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +43,8 @@ func TestEveryHostsConfigurationIsValidAndLeadsToTheSamePorts(t *testing.T) {
 		etcd    EtcdMode
 		members int
 	}{
-		"two servers share one etcd member":            {2, EtcdEmbedded, 1},
+		"one server has one etcd member":               {1, EtcdEmbedded, 1},
+		"two servers and a witness have one each":      {2, EtcdEmbedded, 3},
 		"three servers have three etcd members":        {3, EtcdEmbedded, 3},
 		"five servers have three etcd members":         {5, EtcdEmbedded, 3},
 		"a separate etcd has three hosts of its own":   {3, EtcdSeparate, 3},

@@ -81,7 +81,7 @@ func (l layout) writeClients() error {
 
 func (l layout) endpoints() []string {
 	var all []string
-	for _, name := range l.serverNames() {
+	for _, name := range l.electors() {
 		all = append(all, l.apiAddr(name))
 	}
 	return all
@@ -91,9 +91,12 @@ func (l layout) endpoints() []string {
 type endpoint struct{ Name, MySQL, API, Client, Peer string }
 
 func (l layout) hostValues(host string, i int) map[string]any {
-	var servers, members []endpoint
+	var servers, witnesses, members []endpoint
 	for i, name := range l.serverNames() {
 		servers = append(servers, endpoint{Name: name, MySQL: l.addr(portMySQL, i), API: l.addr(portAPI, i)})
+	}
+	for _, name := range l.electors()[l.Servers:] {
+		witnesses = append(witnesses, endpoint{Name: name, API: l.apiAddr(name)})
 	}
 	for i, name := range l.etcdNames() {
 		members = append(members, endpoint{Name: name, Client: l.addr(portEtcdClient, i), Peer: l.addr(portEtcdPeer, i)})
@@ -106,12 +109,15 @@ func (l layout) hostValues(host string, i int) map[string]any {
 	if member >= 0 {
 		roles = append(roles, "etcd")
 	}
-	if host == redirectorName {
+	switch host {
+	case redirectorName:
 		roles = append(roles, "redirector")
+	case witnessName:
+		roles = append(roles, "witness")
 	}
 	return map[string]any{
 		"L": l, "Cluster": clusterName, "Host": host, "Roles": strings.Join(roles, ", "), "Dir": l.path(host),
-		"CA": l.path("ca", certs.AuthorityCert), "Servers": servers, "Members": members, "Member": member,
+		"CA": l.path("ca", certs.AuthorityCert), "Servers": servers, "Witnesses": witnesses, "Members": members, "Member": member,
 		"Socket": l.socket(host), "API": l.apiAddr(host), "IsServer": l.isServer(host), "IsRedirector": host == redirectorName,
 		"Write": l.addr(portWrite, 0), "Read": l.addr(portRead, 0),
 		"ServerID": i + 1, "Port": l.port(portMySQL, i), "IP": l.ip(host),

@@ -21,6 +21,9 @@ const clusterName = "sandbox"
 // redirectorName is the name of the redirector's host and process.
 const redirectorName = "redirector"
 
+// witnessName is the name of the witness's host and process.
+const witnessName = "witness"
+
 // longestSocket is what fits into the address of a Unix socket.
 const longestSocket = 107
 
@@ -34,6 +37,7 @@ type layout struct {
 	Mysqlha      string        `json:"mysqlha"`
 	Mysqlhad     string        `json:"mysqlhad"`
 	Servers      int           `json:"servers"`
+	Witness      bool          `json:"witness,omitempty"`
 	Etcd         EtcdMode      `json:"etcd"`
 	EtcdToken    string        `json:"etcd_token"`
 	BufferPool   string        `json:"buffer_pool"`
@@ -84,17 +88,25 @@ func (l layout) path(parts ...string) string {
 // serverNames are db1, db2 and so on.
 func (l layout) serverNames() []string { return numbered("db", l.Servers) }
 
+// electors are the names of the hosts whose daemons may lead.
+func (l layout) electors() []string {
+	if l.Witness {
+		return append(l.serverNames(), witnessName)
+	}
+	return l.serverNames()
+}
+
 // etcdNames are the names of etcd's members: hosts of their own, or the first
-// servers. Three are enough for any sandbox; with two servers a second member
-// would only be one more that must not fail.
+// electors. Three are enough for any sandbox, and two would only be one more that
+// must not fail.
 func (l layout) etcdNames() []string {
 	if l.Etcd == EtcdSeparate {
 		return numbered("etcd", 3)
 	}
-	if l.Servers < 3 {
-		return numbered("db", 1)
+	if electors := l.electors(); len(electors) >= 3 {
+		return electors[:3]
 	}
-	return numbered("db", 3)
+	return numbered("db", 1)
 }
 
 func numbered(prefix string, n int) []string {
@@ -107,7 +119,7 @@ func numbered(prefix string, n int) []string {
 
 // hosts are the names of all daemon processes' hosts.
 func (l layout) hosts() []string {
-	hosts := append(l.serverNames(), redirectorName)
+	hosts := append(l.electors(), redirectorName)
 	if l.Etcd == EtcdSeparate {
 		hosts = append(hosts, l.etcdNames()...)
 	}
@@ -132,7 +144,7 @@ func (l layout) addr(kind, i int) string {
 	host := redirectorName
 	switch kind {
 	case portMySQL, portAPI:
-		host = l.serverNames()[i]
+		host = l.electors()[i]
 	case portEtcdClient, portEtcdPeer, portEtcdAPI:
 		host = l.etcdNames()[i]
 	}
@@ -141,7 +153,7 @@ func (l layout) addr(kind, i int) string {
 
 // apiAddr is where a host's daemon answers.
 func (l layout) apiAddr(host string) string {
-	if i := slices.Index(l.serverNames(), host); i >= 0 {
+	if i := slices.Index(l.electors(), host); i >= 0 {
 		return l.addr(portAPI, i)
 	}
 	if i := slices.Index(l.etcdNames(), host); i >= 0 {
@@ -159,7 +171,10 @@ func (l layout) mysqlAddr(server string) string {
 func (l layout) offsets() []int {
 	all := []int{portWrite, portRead, portRedirectorAPI}
 	for i := range l.Servers {
-		all = append(all, portMySQL+i, portAPI+i)
+		all = append(all, portMySQL+i)
+	}
+	for i := range l.electors() {
+		all = append(all, portAPI+i)
 	}
 	for i := range l.etcdNames() {
 		all = append(all, portEtcdClient+i, portEtcdPeer+i)

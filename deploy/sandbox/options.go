@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"github.com/mysqlha/mysqlha/config"
 )
 
 // EtcdMode says where etcd runs.
@@ -22,8 +24,7 @@ const (
 
 // The bounds and defaults of Options.
 const (
-	// fewest servers are what one required acknowledgement needs to open.
-	fewest  = 2
+	fewest  = 1
 	most    = 5
 	servers = 3
 
@@ -37,7 +38,8 @@ type Options struct {
 	// Dir is the folder; default DefaultDir. It must not exist, be empty, or hold
 	// a sandbox that is not running, which is then started again as it is.
 	Dir string
-	// Servers is the number of servers, 2 to 5; default 3.
+	// Servers is the number of servers, 1 to 5; default 3. Two get a witness, a
+	// daemon without a server that probes, votes and may lead.
 	Servers int
 	// Etcd says where etcd runs; default EtcdEmbedded.
 	Etcd EtcdMode
@@ -64,7 +66,7 @@ type Options struct {
 	// exist; see Hosts.
 	Network *Network
 	// Durability and RequiredAcks are those that the cluster begins with; default
-	// the product's own.
+	// async for one server, available for two, else the product's own.
 	Durability   string
 	RequiredAcks int
 	// Progress, if set, is told in a line of each stage that is reached. It is
@@ -87,8 +89,12 @@ func (o Options) Hosts() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return layout{Servers: o.Servers, Etcd: o.Etcd}.hosts(), nil
+	return layout{Servers: o.Servers, Witness: o.witness(), Etcd: o.Etcd}.hosts(), nil
 }
+
+// witness tells whether the sandbox has one: where two servers alone could not
+// outvote each other.
+func (o Options) witness() bool { return o.Servers == 2 }
 
 // DefaultDir returns the folder of the user's sandbox:
 // $XDG_STATE_HOME/mysqlha/sandbox, below ~/.local/state by default.
@@ -122,12 +128,15 @@ func (o Options) complete() (Options, error) {
 	if o.StartTimeout == 0 {
 		o.StartTimeout = defaultStartTimeout
 	}
+	if o.Durability == "" {
+		o.Durability = map[int]string{1: config.DurabilityAsync, 2: config.DurabilityAvailable}[o.Servers]
+	}
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
 	switch {
 	case o.Servers < fewest || o.Servers > most:
-		return o, fmt.Errorf("a sandbox has %d to %d servers, not %d: a write needs one replica to acknowledge it, and three servers can lose one", fewest, most, o.Servers)
+		return o, fmt.Errorf("a sandbox has %d to %d servers, not %d: three can lose one without losing or refusing a write", fewest, most, o.Servers)
 	case o.Etcd != EtcdEmbedded && o.Etcd != EtcdSeparate:
 		return o, fmt.Errorf("etcd is %q: use %s or %s", o.Etcd, EtcdEmbedded, EtcdSeparate)
 	case !poolSize.MatchString(o.BufferPool):

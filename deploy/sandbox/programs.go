@@ -45,6 +45,9 @@ func (l layout) spec() supervisor.Spec {
 			Args: l.onHost(host, append([]string{l.Mysqlhad, "guard", "--config", l.configFile(host), "--"}, l.mysqldArgs(host)...)...),
 			Log:  l.path(host, "mysqld.log"), StopDeadline: guardStopDeadline, ChildFile: l.runFile(host)})
 	}
+	if l.Witness {
+		daemon(witnessName, witnessName, stageDaemons)
+	}
 	daemon(redirectorName, redirectorName, stageRedirector)
 	return spec
 }

@@ -52,6 +52,13 @@ func WriteCluster(w io.Writer, c api.Cluster) {
 		t.AppendRow(table.Row{s.Name, s.Role, s.State, s.Address, inSync(s), problemOf(s)})
 	}
 	t.Render()
+	for _, witness := range c.Witnesses {
+		state := "ok"
+		if !witness.Member {
+			state = "gone"
+		}
+		fmt.Fprintf(w, "witness %s: %s\n", witness.Name, state)
+	}
 }
 
 func clusterTitle(c api.Cluster) string {
@@ -131,11 +138,11 @@ the password is in %[9]s.
 Try next:
   %[10]s kill primary      and watch another server take over
   %[10]s status            see who is what
-  %[10]s stop db3          hold a server still, and `+"`cont db3`"+` to let it go on
+  %[10]s stop %[12]s          hold a server still, and `+"`cont %[12]s`"+` to let it go on
   mysqlha status --context %[11]s
   %[10]s down              stop everything and remove it
 `, shellWord(client), shellWord(l.path("app.cnf")), AppUser, s.WriteAddr(), AppSchema, l.port(portRead, 0), s.ReadAddr(),
-		l.path("ca", "ca.crt"), l.path("app.password"), s.command(), shellWord(s.Context()))
+		l.path("ca", "ca.crt"), l.path("app.password"), s.command(), shellWord(s.Context()), s.Servers()[l.Servers-1])
 }
 
 // command is how the user calls this sandbox.

@@ -11,7 +11,7 @@ import (
 )
 
 // Targets says in words what Pid and Signal take.
-const Targets = "db1 (its mysqld), db1/daemon, db1/guard, primary (also primary/daemon and primary/guard), redirector, etcd1"
+const Targets = "db1 (its mysqld), db1/daemon, db1/guard, primary (also primary/daemon and primary/guard), redirector, witness, etcd1"
 
 // Pid returns the process that a target names; see Targets. Its error wraps
 // process.ErrGone when there is none at this moment.

@@ -41,6 +41,15 @@ func (d *decider) beginBootstrap() Decision {
 		}
 		ready = false
 	}
+	for _, name := range d.Witnesses {
+		m, lives := d.Members[name]
+		if !lives {
+			d.wait(CodeWaitingForServers, name, "the witness "+name+" has not registered", "start mysqlhad on "+name)
+			ready = false
+			continue
+		}
+		accounts = append(accounts, m.Account)
+	}
 	if d.noteDuplicateIDs() || !ready {
 		return Decision{Reason: ReasonNoRecord, Detail: "not every server is ready for the first term"}
 	}

@@ -316,10 +316,25 @@ func (d *decider) noteServers() {
 	d.noteDuplicateIDs()
 	d.noteSuspended()
 	d.noteWeakened()
-	if r := d.Record; r.Term > 0 && r.Plan == nil && !r.Suspended && len(r.InSync) <= r.RequiredAcks {
-		d.wait(CodeTooFewInSync, "", fmt.Sprintf("%d replicas in sync, %d must acknowledge: the loss of one more stops writes", len(r.InSync), r.RequiredAcks),
-			"bring the other servers back")
+	d.noteTooFew()
+}
+
+// noteTooFew names what the loss of one more replica would mean, unless that is
+// what a cluster of this size was made for.
+func (d *decider) noteTooFew() {
+	r := d.Record
+	if r.Term == 0 || r.Plan != nil || r.Suspended || len(r.InSync) > r.RequiredAcks {
+		return
 	}
+	loss := "stops writes"
+	if r.Durability == DurabilityAvailable {
+		if len(r.InSync) == len(d.Servers)-1 {
+			return
+		}
+		loss = "makes " + r.Primary + " acknowledge alone"
+	}
+	d.wait(CodeTooFewInSync, "", fmt.Sprintf("%d in sync, %d must acknowledge: the loss of one more %s", len(r.InSync), r.RequiredAcks, loss),
+		"bring the other servers back")
 }
 
 // noteDuplicateIDs names servers that share a server_id and tells whether there

@@ -82,11 +82,13 @@ func (s Spec) Equal(o Spec) bool {
 // Account is one server's accounts on all servers, known to others only by the
 // hashes of their passwords.
 type Account struct {
-	// Server owns the accounts.
-	Server string `json:"server"`
+	// Server owns the accounts. A witness, which has no server, has a probe account
+	// alone.
+	Server  string `json:"server"`
+	Witness bool   `json:"witness,omitempty"`
 	// ReplicationHash is the caching_sha2_password hash of its replication
 	// account.
-	ReplicationHash string `json:"replication_hash"`
+	ReplicationHash string `json:"replication_hash,omitempty"`
 	// ProbeHash is that of its probe account.
 	ProbeHash string `json:"probe_hash"`
 }
@@ -177,7 +179,7 @@ type Finding struct {
 
 // Member is what a daemon registers under its lease.
 type Member struct {
-	// Server is its name.
+	// Server is the name of its server, or its own if it is a witness.
 	Server string `json:"server"`
 	// API is the host:port of its HTTPS endpoint.
 	API string `json:"api"`

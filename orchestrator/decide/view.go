@@ -9,11 +9,13 @@ import (
 // View is all the leader knows, each fact with its time. Decide never changes
 // it.
 type View struct {
-	// Self is the server whose daemon leads, LeadingSince when it began to.
+	// Self is the server whose daemon leads, or the witness, LeadingSince when it
+	// began to.
 	Self         string
 	LeadingSince time.Time
-	// Servers are all servers of the cluster by configuration, in its order.
-	Servers []string
+	// Servers are all servers of the cluster by configuration, in its order;
+	// Witnesses are the daemons that have none.
+	Servers, Witnesses []string
 	// Record is nil while the cluster has none; Revision is its revision.
 	Record   *Record
 	Revision int64
