@@ -207,6 +207,25 @@ func (c *Client) SetPolicy(ctx context.Context, want decide.Policy) (decide.Poli
 	return now, nil
 }
 
+// TestFence has a replica fenced and let in again. It needs a client certificate.
+// Only one daemon is asked to do it: one that did not answer may be doing it.
+func (c *Client) TestFence(ctx context.Context, want FenceRequest) (decide.FenceTest, error) {
+	var report decide.FenceTest
+	data, err := json.Marshal(want)
+	if err != nil {
+		return report, fmt.Errorf("testing the fence of %s: %w", want.Server, err)
+	}
+	// Which one lives is asked before.
+	if _, err := c.Cluster(ctx); err != nil {
+		return report, err
+	}
+	e := c.endpoints[int(c.last.Load())]
+	if err := e.call(ctx, http.MethodPost, "/v1/fence-test", bytes.NewReader(data), &report); err != nil {
+		return report, fmt.Errorf("testing the fence of %s: %s: %w", want.Server, e.address, err)
+	}
+	return report, nil
+}
+
 // first returns what the first endpoint that answers holds at path.
 func first[T any](ctx context.Context, c *Client, path string) (T, error) {
 	var answer T

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -65,13 +66,19 @@ func newHandler(o Options) http.Handler {
 		"/v1/member": h.live,
 		"/v1/why":    answer(h.why),
 	}
-	h.changes = map[string]http.HandlerFunc{"/v1/policy": h.setPolicy}
+	h.changes = map[string]http.HandlerFunc{
+		"/v1/policy":     change(backendTimeout, "the settings", o.Backend.SetPolicy),
+		"/v1/fence-test": change(fenceTimeout, "the test of a fence", o.Backend.TestFence),
+	}
 	h.routes["/v1/policy"] = answer(func(ctx context.Context, _ url.Values) (any, error) { return o.Backend.Policy(ctx) })
 	if o.Metrics != nil {
 		h.routes["/metrics"] = o.Metrics.ServeHTTP
 	}
-	for path := range h.routes {
-		h.paths = append(h.paths, path)
+	h.paths = slices.Collect(maps.Keys(h.routes))
+	for path := range h.changes {
+		if h.routes[path] == nil {
+			h.paths = append(h.paths, path)
+		}
 	}
 	slices.Sort(h.paths)
 	return h
@@ -82,15 +89,19 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	route, known := h.routes[r.URL.Path]
+	posted := h.changes[r.URL.Path]
 	switch {
-	case !known:
+	case !known && posted == nil:
 		write(w, r, http.StatusNotFound, Failure{Reason: "there is nothing at " + shorten(r.URL.Path), Paths: h.paths})
-	case r.Method == http.MethodPost && h.changes[r.URL.Path] != nil:
+	case r.Method == http.MethodPost && posted != nil:
 		if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 { // Verified where there is one.
 			write(w, r, http.StatusForbidden, Failure{Reason: "a change needs a client certificate of the cluster's CA"})
 			return
 		}
-		h.changes[r.URL.Path](w, r)
+		posted(w, r)
+	case !known:
+		w.Header().Set("Allow", http.MethodPost)
+		write(w, r, http.StatusMethodNotAllowed, Failure{Reason: "this path only answers POST"})
 	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions:
 		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
 		write(w, r, http.StatusMethodNotAllowed, Failure{Reason: "this path only answers GET, HEAD and OPTIONS"})
@@ -142,26 +153,28 @@ func (h *handler) live(w http.ResponseWriter, r *http.Request) {
 	write(w, r, http.StatusOK, h.options.Member.Evidence().Live)
 }
 
-// setPolicy takes what the operator wants of the cluster; what is left out stays.
-func (h *handler) setPolicy(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), backendTimeout)
-	defer cancel()
-	var want decide.Policy
-	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	body.DisallowUnknownFields()
-	if err := body.Decode(&want); err != nil {
-		write(w, r, http.StatusBadRequest, Failure{Reason: "the settings cannot be read: " + shorten(err.Error())})
-		return
-	}
-	now, err := h.options.Backend.SetPolicy(ctx, want)
-	var refused *RefusedError
-	switch {
-	case errors.As(err, &refused):
-		write(w, r, http.StatusConflict, Failure{Reason: refused.Reason})
-	case err != nil:
-		write(w, r, http.StatusServiceUnavailable, Failure{Reason: err.Error()})
-	default:
-		write(w, r, http.StatusOK, now)
+// change takes a request for a change, named what, and does it within a time.
+func change[Want, Now any](within time.Duration, what string, do func(context.Context, Want) (Now, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), within)
+		defer cancel()
+		var want Want
+		body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+		body.DisallowUnknownFields()
+		if err := body.Decode(&want); err != nil {
+			write(w, r, http.StatusBadRequest, Failure{Reason: what + " cannot be read: " + shorten(err.Error())})
+			return
+		}
+		now, err := do(ctx, want)
+		var refused *RefusedError
+		switch {
+		case errors.As(err, &refused):
+			write(w, r, http.StatusConflict, Failure{Reason: refused.Reason})
+		case err != nil:
+			write(w, r, http.StatusServiceUnavailable, Failure{Reason: err.Error()})
+		default:
+			write(w, r, http.StatusOK, now)
+		}
 	}
 }
 

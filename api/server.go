@@ -26,6 +26,8 @@ const (
 	maxConnections    = 512
 	// backendTimeout bounds what a backend may take for one answer.
 	backendTimeout = 5 * time.Second
+	// fenceTimeout is more than all stages of a fence and their undoing may take.
+	fenceTimeout = 20 * time.Second
 	// stopTimeout is what answers under way get when the server stops.
 	stopTimeout = 2 * time.Second
 )

@@ -69,6 +69,13 @@ func (w *world) SetPolicy(_ context.Context, want decide.Policy) (decide.Policy,
 	return want, w.err
 }
 
+func (w *world) TestFence(_ context.Context, want FenceRequest) (decide.FenceTest, error) {
+	if want.Server == "db1" {
+		return decide.FenceTest{}, &RefusedError{"it is the primary"}
+	}
+	return decide.FenceTest{Server: want.Server, Killed: want.Kill}, w.err
+}
+
 // authority makes a CA and one certificate for 127.0.0.1 in a folder.
 func authority(t *testing.T) certs.Files {
 	t.Helper()
@@ -138,6 +145,7 @@ func TestPathsAnswerAsPatronisDo(t *testing.T) {
 		status                      int
 		body                        string
 	}{
+		{"a change is not a question", "GET", primary, "/v1/fence-test", 405, "only answers POST"},
 		{"the primary is the primary", "GET", primary, "/primary", 200, `"ok":true`},
 		{"the primary is no replica", "GET", primary, "/replica", 503, "it is the primary"},
 		{"the primary serves reads", "GET", primary, "/read-only?lag=1s", 200, `"server":"db1"`},
@@ -255,6 +263,38 @@ func TestClientTakesTheNextEndpoint(t *testing.T) {
 			t.Errorf("got %v, want ErrUnreachable", err)
 		}
 	})
+}
+
+func TestAChangeNeedsACertificate(t *testing.T) {
+	files := authority(t)
+	address := serve(t, files, &world{}, nil)
+	client := func(files certs.Files) *Client {
+		c, err := NewClient(Endpoint{Address: address, TLS: certs.ClientConfig(files, "127.0.0.1")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		return c
+	}
+	bare, full := client(certs.Files{CA: files.CA}), client(files)
+	report, err := full.TestFence(t.Context(), FenceRequest{Server: "db2", Kill: true})
+	if err != nil || report.Server != "db2" || !report.Killed {
+		t.Errorf("got %+v, %v", report, err)
+	}
+	for name, c := range map[string]struct {
+		client *Client
+		server string
+		status int
+	}{
+		"without a certificate":    {bare, "db2", http.StatusForbidden},
+		"what the cluster refuses": {full, "db1", http.StatusConflict},
+	} {
+		_, err := c.client.TestFence(t.Context(), FenceRequest{Server: c.server})
+		var answer *AnswerError
+		if !errors.As(err, &answer) || answer.Status != c.status {
+			t.Errorf("%s: got %v, want %d", name, err, c.status)
+		}
+	}
 }
 
 func TestCertificateOfAnotherAuthorityIsRefused(t *testing.T) {

@@ -141,11 +141,23 @@ type Backend interface {
 	// a *RefusedError says why the cluster does not do it.
 	Policy(ctx context.Context) (decide.Policy, error)
 	SetPolicy(ctx context.Context, want decide.Policy) (decide.Policy, error)
+	// TestFence closes a replica as a cut-off primary would be and lets clients in
+	// again, with kill after it was killed and started anew by its supervisor. An
+	// error that wraps a *RefusedError says why it was not done.
+	TestFence(ctx context.Context, want FenceRequest) (decide.FenceTest, error)
 	// History returns at most limit ended terms and plans, the newest first.
 	History(ctx context.Context, limit int) ([]decide.History, error)
 	// Ready returns nil once etcd is reachable and the first copy is loaded,
 	// and otherwise says what is missing.
 	Ready(ctx context.Context) error
+}
+
+// FenceRequest asks for a test of a fence.
+type FenceRequest struct {
+	// Server is the replica to fence.
+	Server string `json:"server"`
+	// Kill asks for the last stage as well, SIGKILL.
+	Kill bool `json:"kill,omitempty"`
 }
 
 // Member answers for the server beside the daemon. A host that only redirects

@@ -27,7 +27,12 @@ const (
 	CauseSuperseded = "superseded"
 	// CauseHung: the server does not answer its own daemon, and a commit hangs.
 	CauseHung = "hung"
+	// CauseGate: the gate closed it while its daemon did not.
+	CauseGate = "gate"
 )
+
+// Causes returns all causes of a fence.
+func Causes() []string { return []string{CauseIsolated, CauseSuperseded, CauseHung, CauseGate} }
 
 // controlProof takes a record that was read linearizably after a renewal of
 // the lease was sent.
@@ -130,18 +135,29 @@ const proofStep = 200 * time.Millisecond
 
 // fence closes the server beside the loop. hard skips the polite stages.
 func (s *state) fence(cause, why string, hard bool) {
-	s.m.log.Error("fencing", "why", why)
+	s.close(fenceCall{cause: cause, why: why, proven: s.newestProof(), begun: time.Now()}, hard)
+}
+
+// fenceCall is one fence, from the decision until it is proven.
+type fenceCall struct {
+	cause, why string
+	// proven is when the server was last proven current.
+	proven, begun time.Time
+}
+
+func (s *state) close(f fenceCall, hard bool) {
+	s.m.log.Error("fencing", "why", f.why)
 	s.cancelJob()
 	s.fencing, s.fenced = true, true
 	s.closed()
-	proc, k, begun := s.proc, s.spec.RequiredAcks, time.Now()
+	proc, k := s.proc, s.spec.RequiredAcks
 	s.wg.Go(func() {
 		err := s.m.close(s.ctx, proc, k, hard)
-		s.m.send(s.ctx, func(s *state) { s.closedByFence(err, cause, why, begun) })
+		s.m.send(s.ctx, func(s *state) { s.closedByFence(err, f) })
 	})
 }
 
-func (s *state) closedByFence(err error, cause, why string, begun time.Time) {
+func (s *state) closedByFence(err error, f fenceCall) {
 	s.fencing = false
 	if err != nil {
 		// Not proven closed: try again, the hard way.
@@ -149,16 +165,16 @@ func (s *state) closedByFence(err error, cause, why string, begun time.Time) {
 		s.fencing = true
 		s.wg.Go(func() {
 			if wait(s.ctx, lockedRetry) == nil {
-				s.m.send(s.ctx, func(s *state) { s.fence(cause, why, true) })
+				s.m.send(s.ctx, func(s *state) { s.close(f, true) })
 			}
 		})
 		return
 	}
 	s.fencedAt = time.Now()
-	took := s.fencedAt.Sub(begun)
-	s.m.log.Warn("fenced: proven not writable", "why", why, "took", took)
+	took, sinceProof := s.fencedAt.Sub(f.begun), s.fencedAt.Sub(f.proven)
+	s.m.log.Warn("fenced: proven not writable", "why", f.why, "took", took, "since_proof", sinceProof)
 	if s.m.o.Events != nil {
-		s.m.o.Events.Fenced(cause, took)
+		s.m.o.Events.Fenced(f.cause, took, sinceProof)
 	}
 }
 
@@ -198,29 +214,50 @@ func (m *Member) killRun(ctx context.Context, proc process.State) error {
 // end well once the replicas are back in the same term. Killed, it would commit
 // them on its way up and be diverged.
 func (m *Member) closePolitely(ctx context.Context, k int) error {
-	within := func(deadline time.Duration, do func(context.Context) error) error {
-		ctx, cancel := context.WithTimeout(ctx, deadline)
-		defer cancel()
-		return do(ctx)
-	}
-	err := within(offlineDeadline, func(ctx context.Context) error { return m.o.Local.SetOffline(ctx, true) })
-	if err != nil {
+	untold := func(_ string, do func() error) error { return do() }
+	if err := m.endClients(ctx, untold); err != nil {
 		return err
 	}
-	err = within(killClientsDeadline, func(ctx context.Context) error { _, err := m.o.Local.KillClients(ctx); return err })
-	if err != nil {
-		return err
-	}
-	err = within(superReadOnlyDeadline, m.o.Local.SetSuperReadOnly)
+	err := m.refuseWrites(ctx, untold)
 	if err == nil {
 		return nil
 	}
-	return within(superReadOnlyDeadline, func(ctx context.Context) error {
-		snap, readErr := m.o.Local.Read(ctx)
-		if ss := snap.SemiSync; readErr != nil || !snap.OfflineMode || ss.WaitSessions == 0 || !waits(ss, max(1, k)) {
-			return errors.Join(err, readErr)
-		}
-		m.log.Warn("commits wait for replicas, and their clients are gone", "waiting", snap.SemiSync.WaitSessions)
-		return nil
+	ctx, cancel := context.WithTimeout(ctx, superReadOnlyDeadline)
+	defer cancel()
+	snap, readErr := m.o.Local.Read(ctx)
+	if ss := snap.SemiSync; readErr != nil || !snap.OfflineMode || ss.WaitSessions == 0 || !waits(ss, max(1, k)) {
+		return errors.Join(err, readErr)
+	}
+	m.log.Warn("commits wait for replicas, and their clients are gone", "waiting", snap.SemiSync.WaitSessions)
+	return nil
+}
+
+// stageFunc does one stage of a fence and returns its error.
+type stageFunc = func(name string, do func() error) error
+
+// endClients lets no client in and ends those that are there.
+func (m *Member) endClients(ctx context.Context, stage stageFunc) error {
+	err := stage("offline_mode", func() error {
+		ctx, cancel := context.WithTimeout(ctx, offlineDeadline)
+		defer cancel()
+		return m.o.Local.SetOffline(ctx, true)
+	})
+	if err != nil {
+		return err
+	}
+	return stage("kill_clients", func() error {
+		ctx, cancel := context.WithTimeout(ctx, killClientsDeadline)
+		defer cancel()
+		_, err := m.o.Local.KillClients(ctx)
+		return err
+	})
+}
+
+// refuseWrites sets super_read_only, behind which commits that wait may hang.
+func (m *Member) refuseWrites(ctx context.Context, stage stageFunc) error {
+	return stage("super_read_only", func() error {
+		ctx, cancel := context.WithTimeout(ctx, superReadOnlyDeadline)
+		defer cancel()
+		return m.o.Local.SetSuperReadOnly(ctx)
 	})
 }

@@ -40,8 +40,10 @@ type worker struct {
 	isOpen  bool
 	// weakened: it was found not to wait for replicas.
 	weakened bool
-	held     decide.Held
-	steps    map[string]float64
+	// offline: offline_mode was on when it was revoked.
+	offline bool
+	held    decide.Held
+	steps   map[string]float64
 }
 
 func (w *worker) run(ctx context.Context) error {
@@ -174,6 +176,7 @@ func (w *worker) revoked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.offline = snap.OfflineMode
 	if snap.SemiSync.ReplicaEnabled || snap.Receiver == decide.ReceiverOn {
 		return fmt.Errorf("%s is not revoked: receiver %s, acknowledging %t", w.m.o.Server, snap.Receiver, snap.SemiSync.ReplicaEnabled)
 	}
@@ -311,6 +314,13 @@ func (w *worker) promote(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	if w.offline {
+		// Else no follower could attach, and without them no term is published. It
+		// stays closed for writes.
+		if err := w.local().SetOffline(ctx, false); err != nil {
+			return err
+		}
 	}
 	if err := w.step("become_source", func() error { return w.becomeSource(ctx) }); err != nil {
 		return err

@@ -2,7 +2,9 @@ package member
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -43,6 +45,8 @@ type Options struct {
 	// ProofFile is where the gate reads when this server was last proven current
 	// (S9).
 	ProofFile string
+	// ClosedFile is where the gate says that it closed this server.
+	ClosedFile string
 	// DataDir is the daemon's own folder: the term file is in it.
 	DataDir string
 	// Board is etcd.
@@ -74,9 +78,10 @@ type ExecutedFunc = func(ctx context.Context, server string) (Set, error)
 
 // Events are what metrics want to know of a member.
 type Events interface {
-	// Fenced is told that the server closed itself, for which of the causes, and
-	// how long it took from the decision until it was proven not writable.
-	Fenced(cause string, took time.Duration)
+	// Fenced is told that the server was closed, for which of the causes, how long
+	// it took from the decision until it was proven not writable, and how long from
+	// the last proof that its term was current.
+	Fenced(cause string, took, sinceProof time.Duration)
 }
 
 // Member is the daemon beside one mysqld.
@@ -158,6 +163,7 @@ func (m *Member) poll(ctx context.Context) {
 	tick := time.NewTicker(m.o.ProbeInterval)
 	defer tick.Stop()
 	for {
+		m.countGate()
 		p := m.look(ctx)
 		m.send(ctx, func(s *state) { s.polled(p) })
 		select {
@@ -179,6 +185,21 @@ type polled struct {
 	committed time.Time
 	// locked says that a pending commit waits for somebody's lock.
 	locked bool
+}
+
+// countGate counts a fence by the gate, which has no metrics of its own.
+func (m *Member) countGate() {
+	c, err := process.TakeClosed(m.o.ClosedFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		m.log.Warn("the metrics lack a fence by the gate", "error", err)
+	default:
+		m.log.Warn("the gate closed this server", "run", c.StartID, "took", c.Took, "since_proof", c.SinceProof)
+		if m.o.Events != nil {
+			m.o.Events.Fenced(CauseGate, c.Took, c.SinceProof)
+		}
+	}
 }
 
 func (m *Member) look(ctx context.Context) polled {

@@ -50,6 +50,8 @@ type state struct {
 	pendingSince        time.Time
 	fencing, fenced     bool
 	fencedAt            time.Time
+	// testing is a test of the fence that is under way, nil for none.
+	testing *fenceTest
 	// weakened: the open server was found not to wait for replicas.
 	weakened bool
 	// proofAt is the proof that the gate was told of last.

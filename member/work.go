@@ -52,6 +52,9 @@ func (s *state) work() error {
 			return err
 		}
 	}
+	if s.yieldToWork() {
+		return nil
+	}
 	now := time.Now()
 	if j := s.job; j != nil && j.spec.Revision == s.spec.Revision && j.spec.Equal(s.spec.Spec) && j.run == s.proc.StartID {
 		settled := j.state != decide.SpecWorking

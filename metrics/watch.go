@@ -13,7 +13,8 @@ type watch struct {
 	probes   *prometheus.HistogramVec
 	failures *prometheus.CounterVec
 	fences   *prometheus.CounterVec
-	fencing  prometheus.Histogram
+	fencing  *prometheus.HistogramVec
+	unproven *prometheus.HistogramVec
 }
 
 func newWatch() *watch {
@@ -21,15 +22,16 @@ func newWatch() *watch {
 		probes: histograms("probe_duration_seconds", "Duration of the probes that were answered, by kind of probe and by server.",
 			[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}, "probe", "server"),
 		failures: counters("probe_failures_total", "Probes that were not answered, by kind of probe, by server and by kind of failure.", "probe", "server", "kind"),
-		fences:   counters("fences_total", "How often the daemon fenced the local server, by cause.", "cause"),
-		fencing: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "fence_seconds",
-			Help:    "How long fencing the local server took, until it refused clients or was dead.",
-			Buckets: []float64{.005, .01, .025, .05, .1, .2, .4, .8, 1.6, 3.2}}),
+		fences:   counters("fences_total", "How often the local server was fenced, by its daemon or its gate, by cause.", "cause"),
+		fencing: histograms("fence_seconds", "How long fencing the local server took, from the decision until it was proven not writable, by cause.",
+			[]float64{.005, .01, .025, .05, .1, .2, .4, .8, 1.6, 3.2}, "cause"),
+		unproven: histograms("fence_since_proof_seconds", "The time from the last proof that the local server was the primary of the newest term until it was fenced and proven not writable, by cause.",
+			[]float64{.25, .5, 1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 30}, "cause"),
 	}
 }
 
 func (w *watch) all() []prometheus.Collector {
-	return []prometheus.Collector{w.probes, w.failures, w.fences, w.fencing}
+	return []prometheus.Collector{w.probes, w.failures, w.fences, w.fencing, w.unproven}
 }
 
 // WatchServer makes the metrics of a kind of probe of a server exist before its
@@ -51,9 +53,20 @@ func (r *Registry) Probed(probe, server string, took time.Duration, failure deci
 	r.watch.failures.WithLabelValues(probe, server, string(failure)).Inc()
 }
 
+// WatchFences makes the metrics of all causes of a fence exist before the first.
+func (r *Registry) WatchFences(causes []string) {
+	for _, cause := range causes {
+		r.watch.fences.WithLabelValues(cause)
+		r.watch.fencing.WithLabelValues(cause)
+		r.watch.unproven.WithLabelValues(cause)
+	}
+}
+
 // Fenced reports that the local server was fenced: why, as a closed set of the
-// caller's, and how long it took.
-func (r *Registry) Fenced(cause string, took time.Duration) {
+// caller's, how long it took, and how long before its end the server was last
+// proven to be the primary of the newest term.
+func (r *Registry) Fenced(cause string, took, sinceProof time.Duration) {
 	r.watch.fences.WithLabelValues(cause).Inc()
-	r.watch.fencing.Observe(took.Seconds())
+	r.watch.fencing.WithLabelValues(cause).Observe(took.Seconds())
+	r.watch.unproven.WithLabelValues(cause).Observe(sinceProof.Seconds())
 }

@@ -40,6 +40,18 @@ func (d daemon) SetPolicy(_ context.Context, want decide.Policy) (decide.Policy,
 	return want, nil
 }
 
+func (d daemon) TestFence(_ context.Context, want api.FenceRequest) (decide.FenceTest, error) {
+	report := decide.FenceTest{Server: want.Server, Killed: want.Kill, Closed: 40 * time.Millisecond,
+		Stages: []decide.FenceStage{{Name: "offline_mode", Took: 12 * time.Millisecond}, {Name: "undo", Took: time.Millisecond}}}
+	switch want.Server {
+	case "db1":
+		return decide.FenceTest{}, &api.RefusedError{Reason: "db1 is the primary"}
+	case "db3":
+		report.Stages[1].Error = "it hangs"
+	}
+	return report, nil
+}
+
 // daemonFor serves a cluster over TLS and returns a context file that leads to
 // it.
 func daemonFor(t *testing.T, c api.Cluster) string {
@@ -74,7 +86,7 @@ func daemonFor(t *testing.T, c api.Cluster) string {
 		}
 	})
 	file := filepath.Join(dir, "context.yaml")
-	settings := config.Context{Cluster: "shop", Endpoints: []config.ContextEndpoint{{Address: server.Addr().String()}}, TLS: config.TLS{CA: files.CA}}
+	settings := config.Context{Cluster: "shop", Endpoints: []config.ContextEndpoint{{Address: server.Addr().String()}}, TLS: config.TLS{CA: files.CA, Cert: files.Cert, Key: files.Key}}
 	if err := os.WriteFile(file, settings.YAML(), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +115,11 @@ func TestCommandsAskADaemon(t *testing.T) {
 		{"YAML has the same keys", []string{"status", "--context", good, "--output", "yaml"}, 0, "leader: db2\n", ""},
 		{"why says it in words", []string{"why", "--context", good}, 0, "Healthy: db1 is open in term 7.\n", ""},
 		{"why says that it waits", []string{"why", "--context", down}, 0, "It acts as soon as what it waits for is there", ""},
+		{"a fence is tested", []string{"fence", "--test", "--context", good, "db2"}, 0, "offline_mode         12 ms\nundo                  1 ms\ndb2 was closed after 40 ms and lets clients in again\n", ""},
+		{"with a kill at its end", []string{"fence", "--test", "--kill", "--context", good, "db2"}, 0, "closed after 40 ms and killed", ""},
+		{"a stage that failed is named and the code is 1", []string{"fence", "--test", "--context", good, "db3"}, 1, "undo                  1 ms  FAILED: it hangs", "did not hold"},
+		{"a primary is not fenced", []string{"fence", "--test", "--context", good, "db1"}, 1, "", "it answered 409: db1 is the primary"},
+		{"there is nothing to fence but for a test", []string{"fence", "--context", good, "db2"}, 2, "", "mysqlha fence --test db2"},
 		{"history lists what has ended", []string{"history", "--context", good, "--limit", "1"}, 0, "db3 -> db1", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -121,6 +121,9 @@ func fromConfig(file string) (target, error) {
 	for _, s := range c.Servers {
 		t.endpoints = append(t.endpoints, endpoint(s.API, s.APITLSName(), c.TLS))
 	}
+	for _, w := range c.Witnesses {
+		t.endpoints = append(t.endpoints, endpoint(w.API, w.APITLSName(), c.TLS))
+	}
 	return t, nil
 }
 

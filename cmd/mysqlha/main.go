@@ -94,6 +94,7 @@ func (t tool) app(args []string) *cli.App {
 			{Name: "why", Usage: "say in words why the cluster does what it does, or does not", Flags: clientFlags(), Action: t.why},
 			{Name: "history", Usage: "list the terms and plans that have ended", Flags: append(clientFlags(), limitFlag()), Action: t.history},
 			t.settingsCommand(),
+			t.fenceCommand(),
 			t.certsCommand(),
 			sandbox.Command(),
 			{Name: "version", Usage: "print the version", Action: t.version},

@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
 	"github.com/mysqlha/mysqlha/api"
+	"github.com/mysqlha/mysqlha/member"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
 )
 
@@ -140,6 +143,28 @@ func (b *backend) SetPolicy(ctx context.Context, want decide.Policy) (decide.Pol
 		return now, &api.RefusedError{Reason: err.Error()}
 	}
 	return now, b.d.bus.PutPolicy(ctx, now)
+}
+
+// TestFence has this host's server fenced for a test, or asks its own daemon.
+func (b *backend) TestFence(ctx context.Context, want api.FenceRequest) (decide.FenceTest, error) {
+	var refused *member.Refusal
+	_, known := b.d.cfg.Server(want.Server)
+	switch {
+	case !known:
+		return decide.FenceTest{}, &api.RefusedError{Reason: fmt.Sprintf("%q is not a server of this cluster", want.Server)}
+	case b.d.member == nil || want.Server != b.d.cfg.Name:
+		report, err := b.d.peers[want.Server].TestFence(ctx, want)
+		var answer *api.AnswerError
+		if errors.As(err, &answer) && answer.Status == http.StatusConflict {
+			err = &api.RefusedError{Reason: answer.Reason}
+		}
+		return report, err
+	}
+	report, err := b.d.member.member.TestFence(ctx, want.Kill)
+	if errors.As(err, &refused) {
+		err = &api.RefusedError{Reason: refused.Reason}
+	}
+	return report, err
 }
 
 // History returns the ended plans, newest first.

@@ -123,7 +123,7 @@ func runGuard(c *cli.Context, stderr io.Writer) (int, error) {
 	// The guard holds next to nothing; its memory belongs to mysqld.
 	debug.SetMemoryLimit(64 << 20)
 	return guard.Run(c.Context, guard.Options{
-		Args: c.Args().Slice(), RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), FenceDeadline: cfg.Timings.FenceDeadline,
+		Args: c.Args().Slice(), RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), FenceDeadline: cfg.Timings.FenceDeadline,
 		DataDir: cfg.MySQL.DataDir, Socket: cfg.MySQL.Socket,
 		User: cfg.MySQL.ControlUser, Password: controlPassword(cfg), Logger: log,
 	})

@@ -27,6 +27,7 @@ type memberRole struct {
 func newMemberRole(d *daemon, e *elector) (_ *memberRole, err error) {
 	cfg := d.cfg
 	m := &memberRole{d: d}
+	d.metrics.WatchFences(member.Causes())
 	defer func() {
 		if err != nil {
 			m.close()
@@ -63,7 +64,7 @@ func (m *memberRole) memberOptions(e *elector, replicationPassword string) membe
 		servers[s.Name] = member.Address{Host: host, Port: n}
 	}
 	return member.Options{
-		Server: cfg.Name, Local: m.local, RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), DataDir: cfg.DataDir, Board: m.d.bus, Servers: servers,
+		Server: cfg.Name, Local: m.local, RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), DataDir: cfg.DataDir, Board: m.d.bus, Servers: servers,
 		Executed: func(ctx context.Context, server string) (gtid.Set, error) {
 			r, ok := e.remotes[server]
 			if !ok {
@@ -78,9 +79,14 @@ func (m *memberRole) memberOptions(e *elector, replicationPassword string) membe
 	}
 }
 
-// proofFile is where the daemon and the gate of a host meet.
-func proofFile(cfg *config.Config) string {
-	return filepath.Join(filepath.Dir(cfg.MySQL.RunFile), "proof.json")
+// proofFile is where the daemon of a host tells its gate that the server is
+// current, closedFile where the gate tells the daemon that it closed it.
+func proofFile(cfg *config.Config) string { return besideRunFile(cfg, "proof.json") }
+
+func closedFile(cfg *config.Config) string { return besideRunFile(cfg, "closed.json") }
+
+func besideRunFile(cfg *config.Config, name string) string {
+	return filepath.Join(filepath.Dir(cfg.MySQL.RunFile), name)
 }
 
 // Evidence is what the health checks of this host judge by.

@@ -47,6 +47,9 @@ type Options struct {
 	// FenceDeadline is how old that proof may become before the daemon closes the
 	// server, and the gate a little later.
 	FenceDeadline time.Duration
+	// ClosedFile is where the gate leaves for the daemon that it closed the server;
+	// empty for nowhere.
+	ClosedFile string
 	// DataDir is mysqld's data directory; it overrides the option files.
 	DataDir string
 	// Socket is mysqld's Unix socket; it overrides the option files.
@@ -175,7 +178,12 @@ func supervise(ctx context.Context, o Options, args []string) (int, error) {
 	case err := <-k.fault:
 		k.end()
 		o.Logger.Error("mysqld is killed", "reason", err, "start_id", c.run.StartID)
-		return 0, errors.Join(err, c.kill())
+		killErr := c.kill()
+		var closing *closingError
+		if errors.As(err, &closing) && killErr == nil {
+			closing.tell(o)
+		}
+		return 0, errors.Join(err, killErr)
 	case <-ctx.Done():
 	}
 	o.Logger.Info("stopping mysqld", "start_id", c.run.StartID)

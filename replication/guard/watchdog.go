@@ -49,20 +49,44 @@ func watchdog(ctx context.Context, o Options, c *child, db *sql.DB, fault chan<-
 		}
 		closedFor = proof.At
 		o.Logger.Error("the gate closes mysqld", "reason", errNotCurrent, "proof_age", proof.Age(), "start_id", c.run.StartID)
+		closing := &closingError{proof: proof, begun: time.Now()}
 		if !proof.Alone {
-			begun := time.Now()
-			if err = refuseClients(ctx, db); err == nil {
-				o.Logger.Warn("fenced by the gate: clients are refused", "took", time.Since(begun))
+			if closing.refusing = refuseClients(ctx, db); closing.refusing == nil {
+				closing.tell(o)
 				continue
 			}
 		}
 		if ctx.Err() == nil {
 			select {
-			case fault <- fmt.Errorf("%w: %w", errNotCurrent, err):
+			case fault <- closing:
 			default: // Another fault is on its way.
 			}
 		}
 		return
+	}
+}
+
+// closingError is why the gate closes mysqld, since when, and why it kills it.
+type closingError struct {
+	proof process.Proof
+	begun time.Time
+	// refusing is how refusing clients failed, nil where it was not tried.
+	refusing error
+}
+
+func (e *closingError) Error() string { return errors.Join(errNotCurrent, e.refusing).Error() }
+
+func (e *closingError) Unwrap() error { return errNotCurrent }
+
+// tell leaves for the daemon, which has the metrics, that mysqld is closed now.
+func (e *closingError) tell(o Options) {
+	c := process.Closed{StartID: e.proof.StartID, Took: time.Since(e.begun), SinceProof: e.proof.Age()}
+	o.Logger.Warn("fenced by the gate: proven not writable", "took", c.Took, "since_proof", c.SinceProof)
+	if o.ClosedFile == "" {
+		return
+	}
+	if err := process.WriteClosed(o.ClosedFile, c); err != nil {
+		o.Logger.Warn("the metrics will lack this fence", "error", err)
 	}
 }
 

@@ -38,17 +38,20 @@ func BootTime() time.Duration {
 
 // WriteProof replaces the file at path in one step. It is not synced: after a
 // crash of the machine no run is left that it could speak of.
-func WriteProof(path string, p Proof) error {
-	text, err := json.Marshal(p)
+func WriteProof(path string, p Proof) error { return replace(path, p) }
+
+// replace replaces the file at path in one step, without syncing it.
+func replace(path string, value any) error {
+	text, err := json.Marshal(value)
 	if err != nil {
-		return fmt.Errorf("encode the proof: %w", err)
+		return fmt.Errorf("encode %s: %w", path, err)
 	}
 	next := path + ".new"
 	if err := os.WriteFile(next, append(text, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write the proof: %w", err)
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if err := os.Rename(next, path); err != nil {
-		return fmt.Errorf("write the proof: %w", err)
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }
