@@ -22,10 +22,10 @@ FAULT := kill
 # simulate: how many events for the judgement, and the first seed.
 STEPS := 2000000
 
-# soak: for how long.
+# soak, calm: for how long.
 MINUTES := 60
 
-.PHONY: help build mysqld vet unit integration test simulate faults soak demo bench-failover clean
+.PHONY: help build mysqld vet unit integration test simulate faults soak calm demo bench-failover clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,9 @@ faults: build ## every kind of fault once, on real servers in networks of their 
 
 soak: build ## random faults for MINUTES=60 SEED=, likewise
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go run ./integration/soak -minutes $(MINUTES) $(if $(SEED),-seed $(SEED))
+
+calm: build ## full load of 64 clients for MINUTES= without any fault, in which nothing may be moved
+	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go run ./integration/soak -calm -writers 64 -minutes $(MINUTES)
 
 demo: build ## a cluster on this machine that loses its primary before your eyes
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld bin/mysqlha sandbox demo

@@ -196,7 +196,7 @@ func TestS9_TheGateClosesAServerWhoseDaemonIsStopped(t *testing.T) {
 	// What a daemon that has just woken up says of itself is seconds old.
 	within(t, "clients are let in again", func(ctx context.Context) error { return awaitOffline(ctx, db, false) })
 	awaitCluster(t, s, "it is open again", sandbox.Settled)
-	awaitMetric(t, s, before.Primary, `mysqlha_fences_total{cause="gate"} 1`)
+	awaitMetric(t, s, before.Primary, `mysqlha_fences_total{cause="gate"}`, 1)
 	if after := record(t, s); after.Term != before.Term {
 		t.Errorf("term %d was followed by term %d", before.Term, after.Term)
 	}

@@ -4,54 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/mysqlha/mysqlha/api"
-	"github.com/mysqlha/mysqlha/certs"
-	"github.com/mysqlha/mysqlha/config"
 	"github.com/mysqlha/mysqlha/deploy/sandbox"
 	"github.com/mysqlha/mysqlha/integration/harness"
 )
 
-// scrape returns the metrics of the daemon beside a server.
-func scrape(t *testing.T, s *sandbox.Sandbox, server string) string {
+// awaitMetric waits until the daemon beside a server reports a value.
+func awaitMetric(t *testing.T, s *sandbox.Sandbox, server, series string, want float64) {
 	t.Helper()
-	c, err := config.LoadContext(s.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := c.Endpoints[slices.Index(s.Servers(), server)]
-	transport := &http.Transport{TLSClientConfig: certs.ClientConfig(certs.Files{CA: c.TLS.CA}, e.VerifyName())}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: patience}
-	answer, err := client.Get("https://" + e.Address + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil || answer.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %v", answer.Status, err)
-	}
-	return string(text)
-}
-
-// awaitMetric waits until the daemon beside a server reports a line.
-func awaitMetric(t *testing.T, s *sandbox.Sandbox, server, line string) {
-	t.Helper()
-	within(t, server+" reports "+line, func(ctx context.Context) error {
+	within(t, fmt.Sprintf("%s reports %s %v", server, series, want), func(ctx context.Context) error {
 		return poll(ctx, func() error {
-			if !strings.Contains(scrape(t, s, server), line+"\n") {
-				return errors.New("it does not")
+			samples, err := s.Metrics(ctx, server)
+			if have, found := samples[series]; err == nil && (!found || have != want) {
+				err = fmt.Errorf("it reports %v (%t)", have, found)
 			}
-			return nil
+			return err
 		})
 	})
 }

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -20,6 +21,7 @@ type cluster struct {
 	phases        *prometheus.HistogramVec
 	term          prometheus.Gauge
 	leader        prometheus.Gauge
+	ticks         prometheus.Histogram
 	inSync        prometheus.Gauge
 	requiredAcks  prometheus.Gauge
 	openPlan      *prometheus.GaugeVec
@@ -34,8 +36,11 @@ func newCluster() *cluster {
 		failovers: counters("failovers_total", "Failovers that ended while this daemon led, by the reason they were opened for and by result.", "reason", "result"),
 		phases: histograms("failover_phase_seconds", "Duration of the phases of completed failovers, each from its mark in the plan to the next one; total is from the first mark to the last.",
 			[]float64{.005, .01, .025, .05, .1, .2, .3, .5, .75, 1, 2, 5, 10, 30, 60}, "phase"),
-		term:          gauge("term", "The term of the record, by this daemon's copy; 0 while the cluster has not begun."),
-		leader:        gauge("leader", "1 if this daemon leads, else 0."),
+		term:   gauge("term", "The term of the record, by this daemon's copy; 0 while the cluster has not begun."),
+		leader: gauge("leader", "1 if this daemon leads, else 0."),
+		ticks: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "leader_tick_late_seconds",
+			Help:    "By how much the ticks of the leader's loop were late. While one is late by more than 0.1 seconds, silence is not believed.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5}}),
 		inSync:        gauge("in_sync_replicas", "How many replicas the record lists as in sync."),
 		requiredAcks:  gauge("required_acks", "How many replicas must have a transaction before its commit is acknowledged."),
 		openPlan:      gauges("open_plan", "1 for the kind of the plan that is open, else 0.", "kind"),
@@ -57,7 +62,7 @@ func newCluster() *cluster {
 }
 
 func (c *cluster) all() []prometheus.Collector {
-	return []prometheus.Collector{c.failovers, c.phases, c.term, c.leader, c.inSync, c.requiredAcks, c.openPlan, c.waits, c.leaseRenewals}
+	return []prometheus.Collector{c.failovers, c.phases, c.term, c.leader, c.ticks, c.inSync, c.requiredAcks, c.openPlan, c.waits, c.leaseRenewals}
 }
 
 func (c *cluster) setPlan(p *decide.Plan) {
@@ -79,6 +84,9 @@ func (r *Registry) SetRecord(record *decide.Record) {
 
 // SetLeader reports whether this daemon leads.
 func (r *Registry) SetLeader(leads bool) { r.cluster.leader.Set(bit(leads)) }
+
+// LeaderTicked reports a tick of the leader's loop, and by how much it was late.
+func (r *Registry) LeaderTicked(late time.Duration) { r.cluster.ticks.Observe(late.Seconds()) }
 
 // SetWaits reports what the latest decision waits for; a daemon that stops
 // leading reports none.

@@ -32,6 +32,8 @@ type Events interface {
 	Decided(d decide.Decision)
 	// PlanEnded is told of every plan that ended, once it is in etcd.
 	PlanEnded(h decide.History)
+	// Ticked is told of every tick of the loop, and by how much it was late.
+	Ticked(late time.Duration)
 	// Probed is told of every probe: kind sql or daemon.
 	Probed(kind, server string, took time.Duration, failure string)
 }
@@ -184,6 +186,9 @@ func (l *lead) loop(ctx context.Context) error {
 		case <-tick.C:
 			now := time.Now()
 			l.late, due = max(0, now.Sub(due)), now.Add(tickInterval)
+			if l.o.o.Events != nil {
+				l.o.o.Events.Ticked(l.late)
+			}
 		}
 	}
 }

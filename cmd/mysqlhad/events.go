@@ -12,6 +12,8 @@ type leaderEvents struct{ metrics *metrics.Registry }
 
 func (leaderEvents) Decided(decide.Decision) {}
 
+func (e leaderEvents) Ticked(late time.Duration) { e.metrics.LeaderTicked(late) }
+
 func (e leaderEvents) PlanEnded(h decide.History) {
 	if h.Plan.Kind == decide.PlanFailover {
 		e.metrics.FailoverEnded(h)

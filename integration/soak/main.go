@@ -40,6 +40,7 @@ type settings struct {
 	seed    uint64
 	servers int
 	writers int
+	calm    bool
 	mysqlha string
 }
 
@@ -51,6 +52,7 @@ func parse(args []string) (settings, error) {
 	flags.Uint64Var(&s.seed, "seed", 0, "what the faults are drawn from; 0 draws one")
 	flags.IntVar(&s.servers, "servers", 3, "number of servers")
 	flags.IntVar(&s.writers, "writers", 4, "number of clients that insert")
+	flags.BoolVar(&s.calm, "calm", false, "no faults: the clients write without a pause, and a failover is an error")
 	flags.StringVar(&s.mysqlha, "mysqlha", "bin/mysqlha", "the mysqlha program, with mysqlhad beside it")
 	if err := flags.Parse(args); err != nil {
 		return s, err
@@ -90,8 +92,12 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 			fmt.Fprintf(out, "the logs are kept in %s\n", dir)
 		}
 	}()
-	c, err := faults.Start(ctx, sandbox.Options{Dir: filepath.Join(dir, "s"), Mysqlha: s.mysqlha, Servers: s.servers, Etcd: sandbox.EtcdSeparate,
-		Progress: func(line string) { fmt.Fprintln(out, " ", line) }})
+	o := sandbox.Options{Dir: filepath.Join(dir, "s"), Mysqlha: s.mysqlha, Servers: s.servers, Etcd: sandbox.EtcdSeparate,
+		Progress: func(line string) { fmt.Fprintln(out, " ", line) }}
+	if s.calm {
+		o.Etcd = sandbox.EtcdEmbedded // As most clusters have it.
+	}
+	c, err := faults.Start(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -104,6 +110,9 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		}
 		err = c.Close(end)
 	}()
+	if s.calm {
+		return calm(ctx, s, c, out)
+	}
 	return soak(ctx, s, c, out)
 }
 
