@@ -173,6 +173,16 @@ func (c *Client) Member(ctx context.Context) (decide.Live, error) {
 	return live, nil
 }
 
+// AdviseStart asks a daemon what became of the term in which its dead server was
+// open, after having waited for so long.
+func (c *Client) AdviseStart(ctx context.Context, term uint64, waited time.Duration) (decide.StartAnswer, error) {
+	answer, err := first[decide.StartAnswer](ctx, c, fmt.Sprintf("/v1/start?term=%d&waited=%s", term, waited))
+	if err != nil {
+		return decide.StartAnswer{}, fmt.Errorf("asking the daemon what became of term %d: %w", term, err)
+	}
+	return answer, nil
+}
+
 // Policy returns what the operator wants of the cluster.
 func (c *Client) Policy(ctx context.Context) (decide.Policy, error) {
 	p, err := first[decide.Policy](ctx, c, "/v1/policy")

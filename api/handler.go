@@ -65,6 +65,7 @@ func newHandler(o Options) http.Handler {
 		"/history":   answer(h.history, "limit"),
 		"/v1/member": h.live,
 		"/v1/why":    answer(h.why),
+		"/v1/start":  answer(h.start, "term", "waited"),
 	}
 	h.changes = map[string]http.HandlerFunc{
 		"/v1/policy":     change(backendTimeout, "the settings", o.Backend.SetPolicy),
@@ -193,6 +194,22 @@ func (h *handler) why(ctx context.Context, _ url.Values) (any, error) {
 		why.Text = Explain(why, time.Now())
 	}
 	return why, err
+}
+
+// start answers this host's gate.
+func (h *handler) start(ctx context.Context, q url.Values) (any, error) {
+	if h.options.Member == nil {
+		return nil, badRequest(noServer)
+	}
+	term, err := strconv.ParseUint(q.Get("term"), 10, 64)
+	if err != nil || term == 0 {
+		return nil, badRequest(fmt.Sprintf("term is %q: write the term in which the server was open", shorten(q.Get("term"))))
+	}
+	waited, err := time.ParseDuration(q.Get("waited"))
+	if err != nil || waited < 0 {
+		return nil, badRequest(fmt.Sprintf("waited is %q: write a duration such as 1.5s", shorten(q.Get("waited"))))
+	}
+	return h.options.Member.AdviseStart(ctx, term, waited)
 }
 
 func (h *handler) history(ctx context.Context, q url.Values) (any, error) {

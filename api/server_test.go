@@ -37,6 +37,10 @@ type world struct {
 
 func (w *world) Evidence() Evidence { return w.evidence }
 
+func (w *world) AdviseStart(_ context.Context, term uint64, waited time.Duration) (decide.StartAnswer, error) {
+	return decide.StartAnswer{Advice: decide.StartWait, Why: waited.String(), Term: term}, w.err
+}
+
 func (w *world) Cluster(ctx context.Context) (Cluster, error) {
 	if w.block != nil {
 		select {
@@ -415,4 +419,23 @@ func unused(t *testing.T) string {
 	}
 	defer l.Close()
 	return fmt.Sprint(l.Addr())
+}
+
+func TestTheGateIsAdvisedByItsOwnDaemon(t *testing.T) {
+	files := authority(t)
+	address := serve(t, files, &world{}, &world{})
+	client, err := NewClient(Endpoint{Address: address, TLS: certs.ClientConfig(files, "127.0.0.1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := client.AdviseStart(t.Context(), 7, 1500*time.Millisecond)
+	if err != nil || got.Advice != decide.StartWait || got.Term != 7 || got.Why != "1.5s" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, query := range []string{"", "?term=0&waited=1s", "?term=x&waited=1s", "?term=1", "?term=1&waited=-1s", "?term=1&waited=1s&more=1"} {
+		var answer *AnswerError
+		if _, err := first[decide.StartAnswer](t.Context(), client, "/v1/start"+query); !errors.As(err, &answer) || answer.Status != http.StatusBadRequest {
+			t.Errorf("%q: %v", query, err)
+		}
+	}
 }

@@ -166,4 +166,7 @@ type Member interface {
 	// Evidence returns what the health checks judge by. It must neither block
 	// nor ask the network: checks come often and count most in an outage.
 	Evidence() Evidence
+	// AdviseStart tells this host's gate what became of the term in which its dead
+	// mysqld was open; the gate has waited for so long. It asks etcd anew.
+	AdviseStart(ctx context.Context, term uint64, waited time.Duration) (decide.StartAnswer, error)
 }

@@ -310,37 +310,6 @@ func TestS3S5_TheLastServerWaitsForAFollowerByName(t *testing.T) {
 	awaitCluster(t, s, "all are in sync", sandbox.Settled)
 }
 
-// A server that holds a transaction which no replica received is diverged: it
-// stays out, by name (S7).
-func TestS7_AFormerPrimaryWithAnUnacknowledgedTailStaysOut(t *testing.T) {
-	s := harness.Start(t, sandbox.Options{})
-	before := record(t, s)
-	db := openAdmin(t, s, before.Primary)
-	if _, err := db.ExecContext(t.Context(), "CREATE TABLE app.tail (id INT PRIMARY KEY)"); err != nil {
-		t.Fatal(err)
-	}
-	// The commit reaches the primary's binary log and nobody else: the receivers
-	// are stopped while their daemons, who would start them again, are frozen.
-	for _, name := range others(s, before.Primary) {
-		signal(t, s, name+"/daemon", syscall.SIGSTOP)
-		stopReceiver(t, s, name)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	_, err := db.ExecContext(ctx, "INSERT INTO app.tail VALUES (1)")
-	cancel()
-	if err == nil {
-		t.Fatal("a write was acknowledged that no replica has (S2)")
-	}
-	signal(t, s, before.Primary, syscall.SIGKILL)
-	for _, name := range others(s, before.Primary) {
-		signal(t, s, name+"/daemon", syscall.SIGCONT)
-	}
-	awaitCluster(t, s, "the old primary is named diverged", func(c api.Cluster) bool {
-		old := serverOf(c, before.Primary)
-		return sandbox.IsOpen(c) && c.Record.Term > before.Term && !old.Errant.IsEmpty() && !old.InSync && old.Live != nil && old.Live.Receiver != decide.ReceiverOn
-	})
-}
-
 // What etcd says of the past is not followed: a record below the highest term
 // that a daemon has seen pauses the cluster (S1).
 func TestS1_ARecordOfThePastPausesTheCluster(t *testing.T) {

@@ -40,6 +40,10 @@ type worker struct {
 	isOpen  bool
 	// weakened: it was found not to wait for replicas.
 	weakened bool
+	// logIndex is the file that lists the binary logs, fit whether all required
+	// variables are right.
+	logIndex string
+	fit      bool
 	// offline: offline_mode was on when it was revoked.
 	offline bool
 	held    decide.Held
@@ -49,6 +53,11 @@ type worker struct {
 func (w *worker) run(ctx context.Context) error {
 	if w.wasOpen && w.spec.Goal != decide.GoalPrimary {
 		return w.kill(ctx, string(w.spec.Goal))
+	}
+	if w.spec.Goal != decide.GoalStand {
+		if err := w.awaitVerified(ctx); err != nil {
+			return err
+		}
 	}
 	switch w.spec.Goal {
 	case decide.GoalStand:

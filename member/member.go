@@ -47,6 +47,9 @@ type Options struct {
 	ProofFile string
 	// ClosedFile is where the gate says that it closed this server.
 	ClosedFile string
+	// RewindFile is where the gate notes what it cut off this server's binary log;
+	// empty for a server without that.
+	RewindFile string
 	// DataDir is the daemon's own folder: the term file is in it.
 	DataDir string
 	// Board is etcd.

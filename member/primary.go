@@ -7,6 +7,7 @@ import (
 
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
 	"github.com/mysqlha/mysqlha/replication"
+	"github.com/mysqlha/mysqlha/replication/process"
 )
 
 // becomeSource prepares the closed server as the spec says.
@@ -94,7 +95,8 @@ func (w *worker) primary(ctx context.Context) error {
 	if err := w.step("own_commit", func() error { return w.proveOpen(ctx) }); err != nil {
 		return err
 	}
-	if err := w.m.terms.opened(w.spec.Term, w.proc.StartID); err != nil {
+	if err := w.m.terms.opened(process.Opened{Term: w.spec.Term, Run: w.proc.StartID,
+		ServerUUID: snap.ServerUUID, LogIndex: w.logIndex, Fit: w.fit}); err != nil {
 		return err
 	}
 	if err := w.step("open", func() error { return w.local().Open(ctx) }); err != nil {

@@ -32,6 +32,7 @@ type state struct {
 	checking bool
 	findings []decide.Finding
 	empty    bool
+	logIndex string
 
 	spec   decide.SpecAt
 	record *decide.Record
@@ -178,7 +179,11 @@ func (s *state) check() {
 		warmErr := s.m.o.Local.Warm(ctx)
 		findings, err := s.m.o.Local.Check(ctx)
 		empty, err2 := s.m.o.Local.IsEmpty(ctx)
-		s.m.send(s.ctx, func(s *state) { s.wasChecked(run, findings, empty, errors.Join(err, err2, warmErr)) })
+		logIndex, err3 := s.m.o.Local.LogIndex(ctx)
+		s.m.send(s.ctx, func(s *state) {
+			s.wasChecked(run, findings, empty, errors.Join(err, err2, err3, warmErr))
+			s.logIndex = logIndex
+		})
 	})
 }
 
@@ -197,10 +202,10 @@ func (s *state) wasChecked(run string, findings []decide.Finding, empty bool, er
 // adopt takes over a server that an earlier run of this daemon opened.
 func (s *state) adopt() {
 	t := s.m.terms.now()
-	if s.openTerm != 0 || s.fenced || s.fencing || s.snap.ReadOnly || s.snap.OfflineMode || t.OpenedRun != s.proc.StartID {
+	if s.openTerm != 0 || s.fenced || s.fencing || s.snap.ReadOnly || s.snap.OfflineMode || t.Opened.Run != s.proc.StartID {
 		return
 	}
-	s.opened(t.OpenedTerm)
+	s.opened(t.Opened.Term)
 	// What is not proven since the last daemon is not proven.
 	if proof, err := process.ReadProof(s.m.o.ProofFile); err == nil && proof.StartID == s.proc.StartID {
 		s.controlAt, s.commitAt = time.Now().Add(-proof.Age()), time.Time{}

@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"github.com/google/renameio/v2"
+
+	"github.com/mysqlha/mysqlha/replication/process"
 )
 
 // termFile remembers, across restarts of daemon and host, the highest term
@@ -30,16 +32,14 @@ type terms struct {
 	Term uint64 `json:"term"`
 	// RecordSeen is the highest version of the record seen (S1).
 	RecordSeen uint64 `json:"record_seen,omitempty"`
-	// Weakened says that the server was found not to wait for replicas, and has
-	// not proved since that they have everything.
-	Weakened bool `json:"weakened,omitempty"`
-	// OpenedTerm was opened on this server in the run OpenedRun of mysqld.
-	OpenedTerm uint64 `json:"opened_term,omitempty"`
-	OpenedRun  string `json:"opened_run,omitempty"`
+	process.Opened
 }
 
+// TermFile returns the term file's path in the daemon's folder.
+func TermFile(dir string) string { return filepath.Join(dir, "term.json") }
+
 func openTermFile(dir string) (*termFile, error) {
-	t := &termFile{path: filepath.Join(dir, "term.json")}
+	t := &termFile{path: TermFile(dir)}
 	raw, err := os.ReadFile(t.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return t, nil
@@ -113,12 +113,13 @@ func (t *termFile) now() terms {
 	return out
 }
 
-// opened notes durably that this run of mysqld is about to be opened.
-func (t *termFile) opened(term uint64, run string) error {
+// opened notes durably that a run of mysqld is about to be opened.
+func (t *termFile) opened(o process.Opened) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	next := t.seen
-	next.Term, next.OpenedTerm, next.OpenedRun = max(next.Term, term), term, run
+	o.Weakened = next.Weakened
+	next.Term, next.Opened = max(next.Term, o.Term), o
 	return t.write(next)
 }
 

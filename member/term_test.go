@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/mysqlha/mysqlha/replication/process"
 )
 
 func TestS1_TheHighestTermSeenOutlivesTheDaemon(t *testing.T) {
@@ -17,14 +19,14 @@ func TestS1_TheHighestTermSeenOutlivesTheDaemon(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := f.opened(4, "run1"); err != nil {
+	if err := f.opened(process.Opened{Term: 4, Run: "run1"}); err != nil {
 		t.Fatal(err)
 	}
 	again, err := openTermFile(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (terms{Term: 5, OpenedTerm: 4, OpenedRun: "run1"}); again.seen != want {
+	if want := (terms{Term: 5, Opened: process.Opened{Term: 4, Run: "run1"}}); again.seen != want {
 		t.Errorf("read back %+v, want %+v", again.seen, want)
 	}
 }

@@ -100,7 +100,7 @@ func (s *state) start() error {
 	}
 	w := &worker{m: s.m, job: j, spec: s.spec.Spec, wasOpen: s.wasOpen(), weakened: s.weakened,
 		isOpen: s.openTerm != 0 && s.openTerm == s.spec.Term && !(s.answers && (s.snap.ReadOnly || s.snap.OfflineMode)),
-		steps:  make(map[string]float64), proc: s.proc}
+		steps:  make(map[string]float64), proc: s.proc, logIndex: s.logIndex, fit: len(s.findings) == 0}
 	if s.openTerm != 0 && s.openTerm != s.spec.Term {
 		s.closed()
 	}
@@ -120,7 +120,7 @@ func (s *state) start() error {
 // that never lets a waiting commit go (S10).
 func (s *state) wasOpen() bool {
 	t := s.m.terms.now()
-	return s.openTerm != 0 || t.OpenedRun == s.proc.StartID || s.answers && !s.snap.ReadOnly
+	return s.openTerm != 0 || t.Opened.Run == s.proc.StartID || s.answers && !s.snap.ReadOnly
 }
 
 // worked takes the outcome of a job, if it is still the newest.

@@ -172,3 +172,11 @@ func checkPersisted(persisted map[string]string) []decide.Finding {
 	}
 	return findings
 }
+
+// LogIndex returns the file in which the server lists its binary logs, empty
+// where it has none.
+func (l *Local) LogIndex(ctx context.Context) (string, error) {
+	var path sql.NullString
+	err := l.row(ctx, "read where the binary logs are", "SELECT @@global.log_bin_index", nil, &path)
+	return path.String, err
+}

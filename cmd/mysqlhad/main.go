@@ -17,7 +17,10 @@ import (
 	"github.com/lmittmann/tint"
 	"github.com/urfave/cli/v2"
 
+	"github.com/mysqlha/mysqlha/api"
+	"github.com/mysqlha/mysqlha/certs"
 	"github.com/mysqlha/mysqlha/config"
+	"github.com/mysqlha/mysqlha/member"
 	"github.com/mysqlha/mysqlha/replication/guard"
 )
 
@@ -41,6 +44,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	code := 0
 	configFlag := &cli.StringFlag{Name: "config", Aliases: []string{"c"}, EnvVars: []string{"MYSQLHA_CONFIG"},
 		Usage: "the host's configuration `FILE`", Value: "/etc/mysqlha/mysqlhad.yaml"}
+	asIsFlag := &cli.BoolFlag{Name: "as-is", Usage: "start a primary that died without asking what became of its term; what nobody was told of is then committed, and the server may have to be built anew"}
 	app := &cli.App{
 		Name: "mysqlhad", Usage: "keeps one MySQL cluster writable: the daemon beside each server", Version: version,
 		Writer: stdout, ErrWriter: stderr, HideHelpCommand: true,
@@ -56,7 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return serve(c.Context, cfg, log)
 		},
 		Commands: []*cli.Command{
-			{Name: "guard", Usage: "start mysqld harmless and stop it safely", ArgsUsage: "-- mysqld ARGUMENTS...", Flags: []cli.Flag{configFlag},
+			{Name: "guard", Usage: "start mysqld harmless and stop it safely", ArgsUsage: "-- mysqld ARGUMENTS...", Flags: []cli.Flag{configFlag, asIsFlag},
 				Action: func(c *cli.Context) (err error) { code, err = runGuard(c, stderr); return err }},
 			{Name: "init", Usage: "make a new server in an empty data directory", ArgsUsage: "-- mysqld ARGUMENTS...", Flags: []cli.Flag{configFlag},
 				Action: func(c *cli.Context) error { return runInit(c, stderr) }},
@@ -122,7 +126,15 @@ func runGuard(c *cli.Context, stderr io.Writer) (int, error) {
 	}
 	// The guard holds next to nothing; its memory belongs to mysqld.
 	debug.SetMemoryLimit(64 << 20)
+	// The daemon answers for the cluster; nothing else here knows of etcd.
+	self, _ := cfg.Server(cfg.Name) // A member is one of them.
+	daemon, err := api.NewClient(api.Endpoint{Address: self.API, TLS: certs.ClientConfig(tlsFiles(cfg, log), self.APITLSName())})
+	if err != nil {
+		return 0, err
+	}
+	defer daemon.Close()
 	return guard.Run(c.Context, guard.Options{
+		Ask: daemon.AdviseStart, TermFile: member.TermFile(cfg.DataDir), RewindFile: rewindFile(cfg), AsIs: c.Bool("as-is"),
 		Args: c.Args().Slice(), RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), FenceDeadline: cfg.Timings.FenceDeadline,
 		DataDir: cfg.MySQL.DataDir, Socket: cfg.MySQL.Socket,
 		User: cfg.MySQL.ControlUser, Password: controlPassword(cfg), Logger: log,

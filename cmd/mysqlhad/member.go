@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/mysqlha/mysqlha/api"
 	"github.com/mysqlha/mysqlha/config"
@@ -64,7 +66,7 @@ func (m *memberRole) memberOptions(e *elector, replicationPassword string) membe
 		servers[s.Name] = member.Address{Host: host, Port: n}
 	}
 	return member.Options{
-		Server: cfg.Name, Local: m.local, RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), DataDir: cfg.DataDir, Board: m.d.bus, Servers: servers,
+		Server: cfg.Name, Local: m.local, RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), RewindFile: rewindFile(cfg), DataDir: cfg.DataDir, Board: m.d.bus, Servers: servers,
 		Executed: func(ctx context.Context, server string) (gtid.Set, error) {
 			r, ok := e.remotes[server]
 			if !ok {
@@ -84,6 +86,21 @@ func (m *memberRole) memberOptions(e *elector, replicationPassword string) membe
 func proofFile(cfg *config.Config) string { return besideRunFile(cfg, "proof.json") }
 
 func closedFile(cfg *config.Config) string { return besideRunFile(cfg, "closed.json") }
+
+// rewindFile is where the gate notes what it cut off the binary log.
+func rewindFile(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "rewind.json") }
+
+// AdviseStart answers the gate by the record as it stands in etcd now.
+func (m *memberRole) AdviseStart(ctx context.Context, term uint64, waited time.Duration) (decide.StartAnswer, error) {
+	r, err := m.d.bus.ReadRecord(ctx)
+	switch {
+	case err != nil:
+		return decide.StartAnswer{}, err
+	case r.Version < m.member.RecordSeen() || r.Term < term:
+		return decide.StartAnswer{}, errors.New("etcd was restored from an old backup: nothing is taken from it")
+	}
+	return decide.AdviseStart(*r, m.d.cfg.Name, term, waited), nil
+}
 
 func besideRunFile(cfg *config.Config, name string) string {
 	return filepath.Join(filepath.Dir(cfg.MySQL.RunFile), name)

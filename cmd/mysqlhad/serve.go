@@ -57,8 +57,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error
 		return fmt.Errorf("make the daemon's folder: %w", err)
 	}
 	d := &daemon{cfg: cfg, log: log, started: time.Now(), metrics: metrics.New(version), keys: election.NewKeys(cfg.Cluster),
-		files: certs.Files{CA: cfg.TLS.CA, Cert: cfg.TLS.Cert, Key: cfg.TLS.Key,
-			OnError: func(err error) { log.Error("TLS files are not usable, the last good ones stay in use", "error", err) }}}
+		files: tlsFiles(cfg, log)}
 	if err := d.files.Check(); err != nil {
 		return err
 	}
@@ -79,6 +78,12 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error
 		return err
 	}
 	return d.run(ctx)
+}
+
+// tlsFiles are the host's certificates.
+func tlsFiles(cfg *config.Config, log *slog.Logger) certs.Files {
+	return certs.Files{CA: cfg.TLS.CA, Cert: cfg.TLS.Cert, Key: cfg.TLS.Key,
+		OnError: func(err error) { log.Error("TLS files are not usable, the last good ones stay in use", "error", err) }}
 }
 
 // run starts the roles and waits for all of them.

@@ -270,7 +270,7 @@ func (w *world) primary(h *host) {
 }
 
 func (w *world) openUp(h *host) {
-	h.open, h.openedRun, h.ro, h.control = h.spec.Term, h.run, false, w.now
+	h.open, h.openedTerm, h.openedRun, h.ro, h.control = h.spec.Term, h.spec.Term, h.run, false, w.now
 	w.note("%s: open in term %d, waits for replicas: %v", h.name, h.open, h.semisync)
 }
 

@@ -381,6 +381,9 @@ func (d *decider) nextTerm(r *Record) {
 	p := r.Plan
 	r.Complete = !r.Suspended && !d.Statuses[p.From].Weakened // Of the term that ends (S6).
 	r.Term++
+	if !r.Complete {
+		r.CompleteSince = r.Term
+	}
 	r.Primary, r.InSync = p.Candidate, slices.Clone(p.NewInSync)
 	if r.Suspended = r.Durability == DurabilityAsync; r.Suspended {
 		d.standAlone(r)

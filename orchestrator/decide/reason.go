@@ -57,6 +57,7 @@ const (
 	CodeServerDown           Code = "server-down"
 	CodeDaemonDown           Code = "daemon-down"
 	CodeDiverged             Code = "diverged"
+	CodeRewindFailed         Code = "rewind-failed"
 	CodeCatchingUp           Code = "catching-up"
 	CodeTooFewInSync         Code = "too-few-in-sync"
 	CodeTermWentBack         Code = "term-went-back"

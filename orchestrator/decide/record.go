@@ -101,6 +101,10 @@ type Record struct {
 	// Complete says that the term was opened with all that servers of the term
 	// before could have committed (S6).
 	Complete bool `json:"complete"`
+	// CompleteSince is the lowest term after which every one was opened complete.
+	// What a server wrote as the primary of it or of a later one, and the newest
+	// term does not hold, is known to have been committed in no engine (S6).
+	CompleteSince uint64 `json:"complete_since,omitempty"`
 	// Base is what the term began with: all that its primary had when it was
 	// published.
 	Base gtid.Set `json:"base"`

@@ -126,8 +126,8 @@ func optionsOf(seed uint64, broken *brokenRule) simOptions {
 		if broken.faults != nil {
 			o.durability, o.policies = DurabilityLossless, false
 		}
-		if broken.name == "suspend without recording it" {
-			o.durability = DurabilityAvailable
+		if broken.durability != "" {
+			o.durability = broken.durability
 		}
 	}
 	return o
@@ -152,6 +152,7 @@ type stats struct {
 	Steps, Events                                      int
 	Failovers, Removals, Restarts, AcksRaised, Acks    int
 	Suspended, Resumed, Alone, AsyncFailovers          int
+	Rewinds, RewindsRefused                            int
 	Elections, Refused, Orphans, Clones, Restores      int
 	Abandoned, Superseded, ChosenAgain, EndOpen, Waits int
 }
@@ -276,6 +277,9 @@ func (s *simulated) do(e event) {
 	case evDeliver:
 		s.deliver(h)
 	case evStep:
+		if h.starting {
+			s.start(a)
+		}
 		s.step(h)
 	case evReport:
 		if _, under := s.outbox[a]; h.daemon && !under {
@@ -628,7 +632,7 @@ func (s *simulated) rebuild(h *host) {
 	h.executed, h.received, h.relay, h.source = p.executed, gtid.Set{}, nil, ""
 	h.logged = p.executed
 	h.binlog = slices.DeleteFunc(slices.Clone(p.binlog), func(tx gtid.Set) bool { return !p.executed.Contains(tx) })
-	h.locked = maps.Clone(p.locked)
+	h.locked, h.tail = maps.Clone(p.locked), nil
 	s.stats.Clones++
 	s.note("%s: built anew from %s", h.name, p.name)
 	s.start(h.name)
@@ -719,7 +723,7 @@ func (s *simulated) settle() {
 		r := s.record
 		return r.Plan == nil && s.hosts[r.Primary].open == r.Term
 	})
-	s.stats.Restarts += s.restarts
+	s.stats.Restarts, s.stats.Rewinds, s.stats.RewindsRefused = s.stats.Restarts+s.restarts, s.rewinds, s.rewindsRefused
 	last := s.leaders[len(s.leaders)-1].last
 	switch {
 	case open:
@@ -798,6 +802,7 @@ func (s *stats) add(o stats) {
 	s.AcksRaised, s.Acks, s.Suspended, s.Resumed = s.AcksRaised+o.AcksRaised, s.Acks+o.Acks, s.Suspended+o.Suspended, s.Resumed+o.Resumed
 	s.Alone, s.AsyncFailovers, s.Elections, s.Refused = s.Alone+o.Alone, s.AsyncFailovers+o.AsyncFailovers, s.Elections+o.Elections, s.Refused+o.Refused
 	s.Orphans, s.Clones, s.Restores, s.Abandoned = s.Orphans+o.Orphans, s.Clones+o.Clones, s.Restores+o.Restores, s.Abandoned+o.Abandoned
+	s.Rewinds, s.RewindsRefused = s.Rewinds+o.Rewinds, s.RewindsRefused+o.RewindsRefused
 	s.Superseded, s.ChosenAgain, s.EndOpen, s.Waits = s.Superseded+o.Superseded, s.ChosenAgain+o.ChosenAgain, s.EndOpen+o.EndOpen, s.Waits+o.Waits
 }
 
@@ -805,11 +810,11 @@ func (s stats) String() string {
 	return fmt.Sprintf(`%d steps (events handled by the real judgement) of %d events
   failovers completed %d (of them async %d), chosen again %d, superseded %d, abandoned %d
   removals %d, restarts of mysqld %d, changes of k %d (raised by proof %d)
-  suspensions %d (opened alone %d), resumptions %d, servers built anew %d
+  suspensions %d (opened alone %d), resumptions %d, rewinds %d (refused %d), servers built anew %d
   elections %d, transactions refused by their guards %d, late ones %d, etcd restored %d
   in the end %d clusters were open, %d waited by name`,
 		s.Steps, s.Events, s.Failovers, s.AsyncFailovers, s.ChosenAgain, s.Superseded, s.Abandoned,
-		s.Removals, s.Restarts, s.Acks, s.AcksRaised, s.Suspended, s.Alone, s.Resumed, s.Clones,
+		s.Removals, s.Restarts, s.Acks, s.AcksRaised, s.Suspended, s.Alone, s.Resumed, s.Rewinds, s.RewindsRefused, s.Clones,
 		s.Elections, s.Refused, s.Orphans, s.Restores, s.EndOpen, s.Waits)
 }
 

@@ -59,6 +59,8 @@ type world struct {
 	// quiet keeps no trace.
 	quiet    bool
 	restarts int
+	// rewinds counts what the gates did.
+	rewinds, rewindsRefused int
 }
 
 // commit is a transaction in a primary's binary log that waits to be acknowledged.
@@ -92,7 +94,15 @@ type host struct {
 	logged             gtid.Set
 	locked             map[string]bool
 	openedRun          int
-	termSeen           uint64
+	openedTerm         uint64
+	// tail waited for acknowledgements when mysqld died: it stands in the binary
+	// log and is only prepared in the engine. fileStart is where the last run began
+	// to write.
+	tail      []gtid.Set
+	fileStart int
+	starting  bool // The gate holds mysqld since gateSince.
+	gateSince time.Time
+	termSeen  uint64
 
 	// In memory of mysqld.
 	waiting []commit
@@ -158,13 +168,17 @@ func (w *world) start(name string) {
 	if h.mysqld {
 		return
 	}
+	if h.starting = !w.gate(h); h.starting {
+		return
+	}
+	h.gateSince, h.fileStart = time.Time{}, len(h.binlog)
 	h.mysqld, h.ro, h.sro, h.run = true, true, true, h.run+1
 	w.restarts++
 	w.note("%s: mysqld runs (%s)", name, h.startID())
 }
 
 // kill ends mysqld. What it had flushed it will have committed when it comes
-// back; a power cut takes the end of the relay log along.
+// back, unless its gate takes that back before; a power cut takes the end of the relay log along.
 func (w *world) kill(name string, power bool) {
 	keep := len(w.hosts[name].relay)
 	if power {
@@ -184,7 +198,7 @@ func (w *world) end(name string, keep int) {
 	}
 	power := keep < len(h.relay)
 	for _, c := range h.waiting {
-		h.executed = h.executed.Union(c.tx)
+		h.tail = append(h.tail, c.tx)
 	}
 	h.frozen, h.slow = false, false
 	h.mysqld, h.waiting, h.flying, h.receiver, h.acks, h.wish, h.semisync = false, nil, nil, false, false, false, false
@@ -461,6 +475,9 @@ func (w *world) tick() {
 	w.now = w.now.Add(20 * time.Millisecond)
 	for _, n := range w.names {
 		h := w.hosts[n]
+		if h.starting {
+			w.start(n)
+		}
 		if h.mysqld && !h.ro && len(h.waiting) < 3 && w.rng.IntN(4) == 0 {
 			w.begin(h, true)
 		}

@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
 	"github.com/mysqlha/mysqlha/replication/process"
 )
 
@@ -47,6 +49,15 @@ type Options struct {
 	// FenceDeadline is how old that proof may become before the daemon closes the
 	// server, and the gate a little later.
 	FenceDeadline time.Duration
+	// Ask asks this host's daemon what became of the term in which a dead primary
+	// was open, after having waited for so long; nil for no start gate.
+	Ask func(ctx context.Context, term uint64, waited time.Duration) (decide.StartAnswer, error)
+	// TermFile is where the daemon notes which run it opened; RewindFile where the
+	// gate notes what it cut off. Both belong to Ask.
+	TermFile, RewindFile string
+	// AsIs starts a dead primary without asking. Its crash recovery then commits
+	// what was never acknowledged, and the server may have to be built anew.
+	AsIs bool
 	// ClosedFile is where the gate leaves for the daemon that it closed the server;
 	// empty for nowhere.
 	ClosedFile string
@@ -83,6 +94,8 @@ func (o Options) complete() (Options, error) {
 		return o, errors.New("start mysqld: no program given")
 	case o.RunFile == "" || o.DataDir == "" || o.Socket == "":
 		return o, errors.New("start mysqld: run file, data directory and socket must be given")
+	case o.Ask != nil && (o.TermFile == "" || o.RewindFile == ""):
+		return o, errors.New("start mysqld: term file and rewind file must be given with the question")
 	case o.Password == nil || o.Logger == nil:
 		return o, errors.New("start mysqld: password and logger must be given")
 	}
@@ -146,16 +159,26 @@ func Run(ctx context.Context, o Options) (int, error) {
 	ctx, cancel := signal.NotifyContext(ctx, stopSignals...)
 	defer cancel()
 	signal.Ignore(syscall.SIGHUP)
-	return supervise(ctx, o, args)
+	rewound, err := prepare(ctx, o)
+	if err != nil {
+		return 0, err
+	}
+	return supervise(ctx, o, args, rewound)
 }
 
 // supervise starts mysqld and returns when it is gone.
-func supervise(ctx context.Context, o Options, args []string) (int, error) {
+func supervise(ctx context.Context, o Options, args []string, rewound *process.Rewind) (int, error) {
 	db, err := openSocket(o)
 	if err != nil {
 		return 0, err
 	}
 	defer db.Close() // No connection is left by then.
+	if rewound != nil {
+		rewound.State = process.RewindStarted
+		if err := process.WriteRewind(o.RewindFile, *rewound); err != nil {
+			return 0, err
+		}
+	}
 	c, err := startChild(o, args)
 	if err != nil {
 		return 0, err
@@ -167,10 +190,14 @@ func supervise(ctx context.Context, o Options, args []string) (int, error) {
 	o.Logger.Info("mysqld started", "pid", c.run.PID, "start_id", c.run.StartID)
 
 	k := startKeeper(ctx, o, c, db)
-	watching := make(chan struct{})
+	var watching sync.WaitGroup
 	watchCtx, unwatch := context.WithCancel(ctx)
-	go func() { defer close(watching); watchdog(watchCtx, o, c, db, k.fault) }()
-	defer func() { unwatch(); <-watching }()
+	watching.Go(func() { watchdog(watchCtx, o, c, db, k.fault) })
+	if rewound != nil {
+		rewound.StartID = c.run.StartID
+		watching.Go(func() { verify(watchCtx, o, c, db, *rewound) })
+	}
+	defer func() { unwatch(); watching.Wait() }()
 	select {
 	case <-c.exited:
 		k.end()

@@ -57,6 +57,10 @@ func TestRealServer(t *testing.T) {
 		"mysqld dies with its guard, the watcher sees it, and a restart is another run": testGuardDies,
 		"persisted variables that would undo the rules are refused and nothing starts":  testPersisted,
 		"the control account of a clone is repaired at the next start":                  testRepair,
+		"a dead primary waits for an answer":                                            testGateWaits,
+		"what waited for an acknowledgement is rewound, also in two goes (S7)":          testRewind,
+		"what the engine had committed is not rewound unnoticed (S7)":                   testRewindOfCommitted,
+		"a server that ran since it died is not rewound (S7)":                           testNoRewindAfterARun,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, tmpl) })
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 	"go.uber.org/goleak"
 
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
 	"github.com/mysqlha/mysqlha/replication/process"
 )
 
@@ -39,6 +40,9 @@ type plan struct {
 	RunFile, DataDir, Socket, Password string
 	Proof                              string
 	RepairControl                      bool
+	// Answer is a file with what the daemon says; without it there is no start
+	// gate. Term and Rewind go with it.
+	Answer, Term, Rewind string
 }
 
 func TestMain(m *testing.M) {
@@ -64,9 +68,19 @@ func beGuard(text string) int {
 }
 
 func (p plan) options(log *slog.Logger) Options {
-	return Options{Args: p.Args, RunFile: p.RunFile, DataDir: p.DataDir, Socket: p.Socket, User: controlUser,
+	o := Options{Args: p.Args, RunFile: p.RunFile, DataDir: p.DataDir, Socket: p.Socket, User: controlUser,
 		Password: func() (string, error) { return readPassword(p.Password) }, Logger: log, RepairControl: p.RepairControl,
-		ProofFile: p.Proof, FenceDeadline: time.Hour}
+		ProofFile: p.Proof, FenceDeadline: time.Hour, TermFile: p.Term, RewindFile: p.Rewind}
+	if p.Answer != "" {
+		o.Ask = func(context.Context, uint64, time.Duration) (answer decide.StartAnswer, err error) {
+			text, err := os.ReadFile(p.Answer)
+			if err == nil {
+				err = json.Unmarshal(text, &answer)
+			}
+			return answer, err
+		}
+	}
+	return o
 }
 
 func readPassword(path string) (string, error) {

@@ -1,0 +1,163 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mysqlha/mysqlha/api"
+	"github.com/mysqlha/mysqlha/deploy/sandbox"
+	"github.com/mysqlha/mysqlha/integration/faults"
+	"github.com/mysqlha/mysqlha/integration/harness"
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication/process"
+)
+
+// leaveTail runs statements at the primary, each on a connection of its own,
+// that reach its binary log and nobody else, and kills its mysqld then: the
+// receivers are stopped while their daemons, who would start them again, are
+// frozen.
+func leaveTail(t *testing.T, s *sandbox.Sandbox, primary string, statements ...string) {
+	t.Helper()
+	for _, name := range others(s, primary) {
+		signal(t, s, name+"/daemon", syscall.SIGSTOP)
+		stopReceiver(t, s, name)
+	}
+	db := openAdmin(t, s, primary)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, statement := range statements {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			c, err := db.Conn(ctx)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close() // Dead by then.
+			var last error
+			for one := range strings.SplitSeq(statement, "; ") {
+				_, last = c.ExecContext(ctx, one)
+			}
+			if last == nil {
+				t.Errorf("%q was acknowledged, and no replica has it (S2)", statement)
+			}
+		})
+		// Each stands in the binary log before the next.
+		time.Sleep(200 * time.Millisecond)
+	}
+	signal(t, s, primary, syscall.SIGKILL)
+	for _, name := range others(s, primary) {
+		signal(t, s, name+"/daemon", syscall.SIGCONT)
+	}
+}
+
+func rewindOf(t *testing.T, s *sandbox.Sandbox, server string) process.Rewind {
+	t.Helper()
+	r, found, err := process.ReadRewind(filepath.Join(s.StateDir(server), "rewind.json"))
+	if err != nil || !found {
+		t.Fatalf("what %s rewound is not known: %v", server, err)
+	}
+	return r
+}
+
+// A former primary holds transactions that no replica received and nobody was
+// told of. Before it starts again they are cut off its binary log, its engine
+// rolls them back, and it is a replica like any other (S6, S7). What was cut off
+// is kept.
+func TestS6S7_AnUnacknowledgedTailIsRewound(t *testing.T) {
+	s := harness.Start(t, sandbox.Options{})
+	before := record(t, s)
+	db := openAdmin(t, s, before.Primary)
+	mustExec(t, db, "CREATE TABLE app.tail (id INT PRIMARY KEY, x TEXT)", "INSERT INTO app.tail VALUES (1, 'kept')")
+	leaveTail(t, s, before.Primary,
+		"INSERT INTO app.tail VALUES (2, 'lonely')",
+		"SET SESSION binlog_transaction_compression = ON; INSERT INTO app.tail VALUES (3, REPEAT('x', 5000))",
+		"SET GTID_NEXT = 'AUTOMATIC:blue'; INSERT INTO app.tail VALUES (4, 'tagged')",
+		"CREATE TABLE app.never (id INT PRIMARY KEY)")
+	begun := time.Now()
+	awaitCluster(t, s, "the old primary is back in sync", func(c api.Cluster) bool {
+		return sandbox.Settled(c) && c.Record.Term == before.Term+1 && c.Record.Primary != before.Primary
+	})
+	t.Logf("whole again %s after the kill", time.Since(begun))
+	r := rewindOf(t, s, before.Primary)
+	if r.State != process.RewindVerified || r.Prepared < 4 || r.RolledBack < r.Prepared || r.Term != before.Term {
+		t.Errorf("the rewind: %+v", r)
+	}
+	c := &faults.Cluster{Sandbox: s}
+	within(t, "all servers have the same data", func(ctx context.Context) error { return c.SameEverywhere(ctx, "tail") })
+	old := openAdmin(t, s, before.Primary)
+	var rows, tables int
+	if err := old.QueryRowContext(t.Context(), "SELECT COUNT(*), (SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'app' AND table_name = 'never') FROM app.tail").Scan(&rows, &tables); err != nil || rows != 1 || tables != 0 {
+		t.Errorf("%d rows and %d new tables are left (%v)", rows, tables, err)
+	}
+	show, err := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(mysqldProgram(t)), "mysqlbinlog"), "--verbose", r.Kept).CombinedOutput()
+	if err != nil || !strings.Contains(string(show), "lonely") || !strings.Contains(string(show), "CREATE TABLE app.never") || strings.Contains(string(show), "'kept'") {
+		t.Errorf("what was cut off cannot be read: %v\n%s", err, show)
+	}
+}
+
+// What the engine cannot take back is not cut off: the server is diverged, by
+// name, and stays out (S7).
+func TestS7_ATailThatCannotBeTakenBackIsNotRewound(t *testing.T) {
+	s := harness.Start(t, sandbox.Options{})
+	before := record(t, s)
+	mustExec(t, openAdmin(t, s, before.Primary), "CREATE TABLE app.tail (id INT PRIMARY KEY)")
+	leaveTail(t, s, before.Primary, "INSERT INTO app.tail VALUES (1)", "FLUSH PRIVILEGES")
+	awaitCluster(t, s, "the old primary is named diverged", func(c api.Cluster) bool {
+		old := serverOf(c, before.Primary)
+		return sandbox.IsOpen(c) && c.Record.Term > before.Term && !old.Errant.IsEmpty() && !old.InSync && old.Live != nil && old.Live.Receiver != decide.ReceiverOn
+	})
+	if r := rewindOf(t, s, before.Primary); r.State != process.RewindRefused || !strings.Contains(r.Why, "FLUSH PRIVILEGES") || r.Kept != "" {
+		t.Errorf("the rewind: %+v", r)
+	}
+}
+
+// A primary that is cut off from its replicas and replaced is killed by its own
+// daemon, rewound while it is still cut off, and back once it is not (S6, S7, S9).
+func TestS7S9_ALivingFormerPrimaryIsRewound(t *testing.T) {
+	c := onNetwork(t, sandbox.Options{Etcd: sandbox.EtcdSeparate})
+	before := record(t, c.Sandbox)
+	mustExec(t, openAdmin(t, c.Sandbox, before.Primary), "CREATE TABLE app.tail (id INT PRIMARY KEY)")
+	for _, other := range c.Others(before.Primary) {
+		if err := c.Lab.Cut(t.Context(), before.Primary, other); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answered := make(chan error, 1)
+	go func() {
+		db, err := c.OpenLocal(before.Primary) // Over its socket, which no partition cuts.
+		if err == nil {
+			defer db.Close()
+			_, err = db.ExecContext(t.Context(), "INSERT INTO app.tail VALUES (1)")
+		}
+		answered <- err
+	}()
+	awaitCluster(t, c.Sandbox, "another is primary", func(s api.Cluster) bool { return sandbox.IsOpen(s) && s.Record.Term > before.Term })
+	if err := <-answered; err == nil {
+		t.Error("a write was acknowledged that no replica has (S2)")
+	}
+	within(t, "it is rewound", func(ctx context.Context) error {
+		return poll(ctx, func() error {
+			if r, _, err := process.ReadRewind(filepath.Join(c.StateDir(before.Primary), "rewind.json")); err != nil || r.State != process.RewindVerified {
+				return errors.Join(err, errors.New("not verified: "+string(r.State)+" "+r.Why))
+			}
+			return nil
+		})
+	})
+	if err := c.Lab.Heal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	awaitCluster(t, c.Sandbox, "all are in sync", sandbox.Settled)
+	if r := rewindOf(t, c.Sandbox, before.Primary); r.Prepared < 1 || r.RolledBack < r.Prepared {
+		t.Errorf("the rewind: %+v", r)
+	}
+	within(t, "all servers have the same data", func(ctx context.Context) error { return c.SameEverywhere(ctx, "tail") })
+}

@@ -1,0 +1,42 @@
+package member
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication/process"
+)
+
+const (
+	// verifyPatience is how long the gate may take to judge a crash recovery once
+	// mysqld answers; verifyPoll is how often it is looked whether it has.
+	verifyPatience = 10 * time.Second
+	verifyPoll     = 10 * time.Millisecond
+)
+
+// awaitVerified returns nil once nothing is in the way of replicating and
+// serving: no rewind, or one that the gate has verified. A server whose engine
+// kept what its binary log lost is not what its GTIDs say (S7).
+func (w *worker) awaitVerified(ctx context.Context) error {
+	if w.m.o.RewindFile == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, verifyPatience, fmt.Errorf("the gate has not judged the crash recovery after a rewind within %s", verifyPatience))
+	defer cancel()
+	for {
+		r, found, err := process.ReadRewind(w.m.o.RewindFile)
+		switch {
+		case err != nil:
+			return err
+		case !found || r.State == process.RewindVerified || r.State == process.RewindRefused:
+			return nil
+		case r.State == process.RewindFailed:
+			return &refusal{decide.CodeRewindFailed, r.Why}
+		}
+		if err := wait(ctx, verifyPoll); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,368 @@
+package guard
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication/binlog"
+	"github.com/mysqlha/mysqlha/replication/gtid"
+	"github.com/mysqlha/mysqlha/replication/process"
+)
+
+// The files of the parser's tests: of a server that died with the third.
+const (
+	fixtures    = "../binlog/testdata/mysql-9.7."
+	fixtureUUID = "cac4951a-e8e4-11f1-afde-02fc00000001"
+	everything  = fixtureUUID + ":1-16:some_tag:1"
+)
+
+// logsOf copies files of the fixtures into a folder, with an index. The last is
+// marked in use.
+func logsOf(t *testing.T, numbers ...int) (index string, logs []string) {
+	t.Helper()
+	dir := t.TempDir()
+	for i, n := range numbers {
+		text, err := os.ReadFile(fmt.Sprintf("%s%06d", fixtures, n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text[4+17] &^= 1
+		if i == len(numbers)-1 {
+			text[4+17] |= 1
+		}
+		logs = append(logs, filepath.Join(dir, fmt.Sprintf("b.%06d", n)))
+		if err := os.WriteFile(logs[i], text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	index = filepath.Join(dir, "b.index")
+	if err := os.WriteFile(index, []byte(strings.Join(logs, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return index, logs
+}
+
+func without(t *testing.T, numbers string) gtid.Set {
+	t.Helper()
+	return gtid.MustParse(everything).Subtract(gtid.MustParse(fixtureUUID + ":" + numbers))
+}
+
+func TestS7_ATailIsJudged(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		files    []int
+		holds    gtid.Set
+		uuid     string
+		prepared int
+		against  string
+	}{
+		{"nothing", []int{1, 2, 3}, gtid.MustParse(everything), fixtureUUID, 0, ""},
+		{"the last one", []int{1, 2, 3}, without(t, "16"), fixtureUUID, 1, ""},
+		{"the last two", []int{1, 2, 3}, without(t, "15-16"), fixtureUUID, 2, ""},
+		{"two kinds", []int{1, 2}, without(t, "12-14"), fixtureUUID, 3, ""},
+		{"purged files before", []int{3}, without(t, "15-16"), fixtureUUID, 2, ""},
+		{"one in an earlier file", []int{1, 2, 3}, without(t, "14-16"), fixtureUUID, 2, "not the last file"},
+		{"one in a purged file", []int{3}, without(t, "2:15-16"), fixtureUUID, 2, "stand before"},
+		{"known after unknown", []int{1, 2, 3}, without(t, "15"), fixtureUUID, 1, "stands after one that is not"},
+		{"another server's", []int{1, 2, 3}, without(t, "16"), "11111111-2222-3333-4444-555555555555", 0, "was not written here"},
+		{"XA", []int{1, 2}, without(t, "10-14"), fixtureUUID, 3, "XA PREPARE"},
+		{"MyISAM", []int{1, 2}, without(t, "9-14"), fixtureUUID, 3, "know no transactions"},
+	} {
+		_, logs := logsOf(t, c.files...)
+		got := readTail(logs, c.holds, c.uuid)
+		against := strings.Join(got.against, "; ")
+		if got.prepared != c.prepared || (c.against == "") != (against == "") || !strings.Contains(against, c.against) {
+			t.Errorf("%s: prepared %d, against %q", c.name, got.prepared, against)
+		}
+	}
+	_, logs := logsOf(t, 1, 2, 3)
+	whole, err := os.ReadFile(logs[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		text    []byte
+		against string
+	}{
+		"closed":    {append(append([]byte{}, whole[:4+17]...), append([]byte{0}, whole[4+18:]...)...), "has run since"},
+		"encrypted": {append([]byte{0xfd}, whole[1:]...), "encrypted"},
+		"damaged":   {append(append([]byte{}, whole[:300]...), append([]byte{whole[300] ^ 1}, whole[301:]...)...), "checksum"},
+		"empty":     {nil, "empty"},
+	} {
+		if err := os.WriteFile(logs[2], c.text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := readTail(logs, without(t, "16"), fixtureUUID); !strings.Contains(strings.Join(got.against, "; "), c.against) {
+			t.Errorf("%s: %q", name, got.against)
+		}
+	}
+	if err := os.WriteFile(logs[2], whole[:len(whole)-7], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := readTail(logs, without(t, "15-16"), fixtureUUID); got.prepared != 1 || len(got.against) > 0 || !got.unknown.Equal(gtid.MustParse(fixtureUUID+":15-16")) {
+		t.Errorf("torn: prepared %d, %s, against %q", got.prepared, got.unknown, got.against)
+	}
+}
+
+// gate returns a gate over fixtures whose last run was open.
+func gate(t *testing.T, change func(*process.Opened)) (*gateway, string) {
+	t.Helper()
+	index, logs := logsOf(t, 1, 2, 3)
+	opened := process.Opened{Term: 3, Run: "r", ServerUUID: fixtureUUID, LogIndex: index, Fit: true}
+	change(&opened)
+	return &gateway{opened: opened, o: Options{Logger: slog.New(slog.DiscardHandler), RewindFile: filepath.Join(t.TempDir(), "rewind.json")}}, logs[2]
+}
+
+func TestS6S7_ARewindIsRefusedForEachReason(t *testing.T) {
+	for name, c := range map[string]struct {
+		change   func(*process.Opened)
+		complete bool
+		why      string
+	}{
+		"incomplete": {func(*process.Opened) {}, false, "without all that its predecessor"},
+		"weakened":   {func(o *process.Opened) { o.Weakened = true }, true, "without replicas"},
+		"unfit":      {func(o *process.Opened) { o.Fit = false }, true, "required variables"},
+	} {
+		g, log := gate(t, c.change)
+		before, _ := os.Stat(log)
+		pending, err := g.rewind(decide.StartAnswer{Advice: decide.StartCompare, Holds: without(t, "16"), Complete: c.complete})
+		r, found, readErr := process.ReadRewind(g.o.RewindFile)
+		if err != nil || pending != nil || readErr != nil || !found || r.State != process.RewindRefused || !strings.Contains(r.Why, c.why) || r.GTIDs.String() != fixtureUUID+":16" {
+			t.Errorf("%s: %+v, %v, noted %+v, %v", name, pending, err, r, readErr)
+		}
+		if after, _ := os.Stat(log); after.Size() != before.Size() {
+			t.Errorf("%s: %d bytes of %d are left", name, after.Size(), before.Size())
+		}
+	}
+}
+
+func TestWhatIsCutOffIsKeptAndReadable(t *testing.T) {
+	g, log := gate(t, func(*process.Opened) {})
+	pending, err := g.rewind(decide.StartAnswer{Advice: decide.StartCompare, Holds: without(t, "15-16"), Complete: true})
+	if err != nil || pending == nil || pending.State != process.RewindCutting || pending.Prepared != 2 {
+		t.Fatalf("%+v, %v", pending, err)
+	}
+	in := func(path string) (groups []string) {
+		file, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if _, err := binlog.Scan(file, func(g binlog.Group) error { groups = append(groups, g.GTID.String()); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return groups
+	}
+	if left := in(log); len(left) != 0 {
+		t.Errorf("%v are left", left)
+	}
+	if kept := in(pending.Kept); strings.Join(kept, " ") != fixtureUUID+":15 "+fixtureUUID+":16" {
+		t.Errorf("%v are kept", kept)
+	}
+	if manifest, found, err := process.ReadRewind(pending.Kept + ".json"); err != nil || !found || manifest.SHA256 == "" || manifest.Size-manifest.Position == 0 {
+		t.Errorf("the manifest: %+v, %v", manifest, err)
+	}
+}
+
+func TestNothingIsAskedForAServerThatWasNotOpen(t *testing.T) {
+	dir := t.TempDir()
+	asked := false
+	o := Options{Logger: slog.New(slog.DiscardHandler), RewindFile: filepath.Join(dir, "rewind.json"), TermFile: filepath.Join(dir, "term.json"),
+		RunFile: filepath.Join(dir, "run.json"),
+		Ask: func(context.Context, uint64, time.Duration) (decide.StartAnswer, error) {
+			asked = true
+			return decide.StartAnswer{Advice: decide.StartNow}, nil
+		}}
+	index, logs := logsOf(t, 1, 2, 3)
+	run, err := process.Describe(os.Getpid(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	try := func(name string, opened process.Opened, inUse, want bool) {
+		t.Helper()
+		text, err := json.Marshal(opened)
+		if err == nil && name != "new" {
+			err = os.WriteFile(o.TermFile, text, 0o600)
+		}
+		if err == nil {
+			err = process.WriteRunFile(o.RunFile, run)
+		}
+		file, openErr := os.OpenFile(logs[2], os.O_RDWR, 0)
+		if err != nil || openErr != nil {
+			t.Fatal(err, openErr)
+		}
+		defer file.Close()
+		flag := []byte{0}
+		if inUse {
+			flag[0] = 1
+		}
+		if _, err := file.WriteAt(flag, 4+17); err != nil {
+			t.Fatal(err)
+		}
+		asked = false
+		if pending, err := prepare(t.Context(), o); err != nil || pending != nil || asked != want {
+			t.Errorf("%s: asked %t, %+v, %v", name, asked, pending, err)
+		}
+	}
+	open := process.Opened{Term: 3, Run: run.StartID, ServerUUID: fixtureUUID, LogIndex: index}
+	try("new", process.Opened{}, true, false)
+	try("never open", process.Opened{}, true, false)
+	try("open in an earlier run", process.Opened{Term: 3, Run: "another", LogIndex: index}, true, false)
+	try("stopped politely", open, false, false)
+	try("died open", open, true, true)
+	o.AsIs = true
+	try("died open, as it is", open, true, false)
+}
+
+// --- on a real server ---
+
+// dieOpen starts a server, lets do write, kills it as the open primary of term
+// 3, and returns what it had executed before.
+func (s *server) dieOpen(do func(db *sql.DB)) gtid.Set {
+	s.t.Helper()
+	dir := filepath.Dir(s.plan.RunFile)
+	s.plan.Answer, s.plan.Term, s.plan.Rewind = filepath.Join(dir, "answer.json"), filepath.Join(dir, "term.json"), filepath.Join(dir, "rewind.json")
+	s.answer(decide.StartAnswer{Advice: decide.StartNow})
+	g, db := s.start()
+	db.SetMaxOpenConns(1)
+	s.exec(db, "SET GLOBAL super_read_only = OFF", "CREATE DATABASE mysqlha", "CREATE TABLE mysqlha.t (i INT PRIMARY KEY)", "INSERT INTO mysqlha.t VALUES (1)")
+	executed := s.query(db, "SELECT @@GLOBAL.gtid_executed")
+	s.note(process.Opened{Term: 3, Run: s.run().StartID, Fit: true, ServerUUID: s.query(db, "SELECT @@GLOBAL.server_uuid"), LogIndex: s.query(db, "SELECT @@GLOBAL.log_bin_index")})
+	do(db)
+	s.die(g)
+	return gtid.MustParse(executed)
+}
+
+func (s *server) die(g *guardProcess) {
+	s.t.Helper()
+	if err := syscall.Kill(s.run().PID, syscall.SIGKILL); err != nil {
+		s.t.Fatal(err)
+	}
+	s.await("the guard ends", g.ended)
+}
+
+func (s *server) note(o process.Opened) { s.writeJSON(s.plan.Term, o) }
+
+func (s *server) answer(a decide.StartAnswer) { s.writeJSON(s.plan.Answer, a) }
+
+func (s *server) writeJSON(path string, v any) {
+	s.t.Helper()
+	text, err := json.Marshal(v)
+	if err == nil {
+		err = os.WriteFile(path, text, 0o600)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *server) rewound() process.Rewind {
+	s.t.Helper()
+	r, _, err := process.ReadRewind(s.plan.Rewind)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return r
+}
+
+func testGateWaits(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	s.dieOpen(func(*sql.DB) {})
+	before := s.run()
+	s.answer(decide.StartAnswer{Advice: decide.StartWait, Why: "a failover is under way"})
+	g := s.startGuard()
+	s.await("the wait is told", func() bool { return strings.Contains(s.readLog(), "a failover is under way") })
+	if g.stop(syscall.SIGTERM) == 0 || s.run() != before {
+		t.Errorf("a waiting gate was stopped with status %d, and the run is %s after %s", g.code, s.run().StartID, before.StartID)
+	}
+	if err := os.Remove(s.plan.Answer); err != nil { // The daemon does not answer.
+		t.Fatal(err)
+	}
+	s.startGuard()
+	s.await("the wait is told", func() bool { return strings.Contains(s.readLog(), "no such file") })
+	s.answer(decide.StartAnswer{Advice: decide.StartNow})
+	db := s.pool(controlUser, "")
+	s.await("mysqld answers", func() bool { return db.PingContext(t.Context()) == nil })
+}
+
+// hang leaves a commit behind that waits for an acknowledgement.
+func (s *server) hang(db *sql.DB) {
+	s.exec(db, "SET SESSION sql_log_bin = 0", "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'",
+		"SET SESSION sql_log_bin = 1", "SET GLOBAL rpl_semi_sync_source_timeout = 4294967295", "SET GLOBAL rpl_semi_sync_source_enabled = ON")
+	ctx, cancel := context.WithTimeout(s.t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if _, err := db.ExecContext(ctx, "INSERT INTO mysqlha.t VALUES (2)"); err == nil {
+		s.t.Error("a commit was acknowledged without a replica")
+	}
+}
+
+func testRewind(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	holds := s.dieOpen(s.hang)
+	s.answer(decide.StartAnswer{Advice: decide.StartCompare, Holds: holds, Complete: true})
+	// The first start fails after the cut.
+	whole := s.plan.Args
+	s.plan.Args = append([]string{"/bin/false"}, whole[1:]...)
+	g := s.startGuard()
+	s.await("the guard ends", g.ended)
+	if r := s.rewound(); r.State != process.RewindStarted || r.Prepared != 1 {
+		t.Fatalf("after the cut: %+v", r)
+	}
+	s.plan.Args = whole
+	_, db := s.start()
+	s.await("the rewind is judged", func() bool { return s.rewound().State != process.RewindStarted })
+	if r := s.rewound(); r.State != process.RewindVerified || r.RolledBack != 1 {
+		t.Errorf("the rewind: %+v", r)
+	}
+	if rows, executed := s.query(db, "SELECT COUNT(*) FROM mysqlha.t"), s.query(db, "SELECT @@GLOBAL.gtid_executed"); rows != "1" || !gtid.MustParse(executed).Equal(holds) {
+		t.Errorf("%s rows, executed %s of %s", rows, executed, holds)
+	}
+}
+
+// testRewindOfCommitted gives the gate wrong answers: the commit did not wait
+// for anybody.
+func testRewindOfCommitted(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	// The engine's own commit is on disk only after its log was flushed.
+	holds := s.dieOpen(func(db *sql.DB) { s.exec(db, "INSERT INTO mysqlha.t VALUES (2)", "FLUSH LOCAL ENGINE LOGS") })
+	s.answer(decide.StartAnswer{Advice: decide.StartCompare, Holds: holds, Complete: true})
+	s.start()
+	s.await("the rewind is judged", func() bool { return s.rewound().State != process.RewindStarted })
+	if r := s.rewound(); r.State != process.RewindFailed || !strings.Contains(r.Why, "it had committed the others") {
+		t.Errorf("the rewind: %+v", r)
+	}
+}
+
+// testNoRewindAfterARun has crash recovery commit the tail first, and then lies
+// about which run was open.
+func testNoRewindAfterARun(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	holds := s.dieOpen(s.hang)
+	s.answer(decide.StartAnswer{Advice: decide.StartNow})
+	g, _ := s.start()
+	s.die(g)
+	opened, err := process.ReadOpened(s.plan.Term)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened.Run = s.run().StartID
+	s.note(opened)
+	s.answer(decide.StartAnswer{Advice: decide.StartCompare, Holds: holds, Complete: true})
+	_, db := s.start()
+	if r := s.rewound(); r.State != process.RewindRefused || !strings.Contains(r.Why, "mysqld has committed them") {
+		t.Errorf("the rewind: %+v", r)
+	}
+	if rows := s.query(db, "SELECT COUNT(*) FROM mysqlha.t"); rows != "2" {
+		t.Errorf("%s rows", rows)
+	}
+}
