@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 	"github.com/mysqlha/mysqlha/integration/faults"
 	"github.com/mysqlha/mysqlha/integration/harness"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication/binlog"
 	"github.com/mysqlha/mysqlha/replication/process"
 )
 
@@ -104,20 +106,85 @@ func TestS6S7_AnUnacknowledgedTailIsRewound(t *testing.T) {
 	}
 }
 
-// What the engine cannot take back is not cut off: the server is diverged, by
-// name, and stays out (S7).
-func TestS7_ATailThatCannotBeTakenBackIsNotRewound(t *testing.T) {
+// What the engine cannot take back is not cut off. The server is diverged, and
+// since nobody was told of what it has, it is built anew as a clone of another;
+// what it had is kept (S7).
+func TestS7_ATailThatCannotBeTakenBackIsReplacedByAClone(t *testing.T) {
 	s := harness.Start(t, sandbox.Options{})
 	before := record(t, s)
 	mustExec(t, openAdmin(t, s, before.Primary), "CREATE TABLE app.tail (id INT PRIMARY KEY)")
 	leaveTail(t, s, before.Primary, "INSERT INTO app.tail VALUES (1)", "FLUSH PRIVILEGES")
-	awaitCluster(t, s, "the old primary is named diverged", func(c api.Cluster) bool {
-		old := serverOf(c, before.Primary)
-		return sandbox.IsOpen(c) && c.Record.Term > before.Term && !old.Errant.IsEmpty() && !old.InSync && old.Live != nil && old.Live.Receiver != decide.ReceiverOn
-	})
+	awaitCluster(t, s, "the clone is named", func(c api.Cluster) bool { return waits(c, decide.CodeCloning, before.Primary) })
 	if r := rewindOf(t, s, before.Primary); r.State != process.RewindRefused || !strings.Contains(r.Why, "FLUSH PRIVILEGES") || r.Kept != "" {
 		t.Errorf("the rewind: %+v", r)
 	}
+	awaitCluster(t, s, "the old primary is back in sync", func(c api.Cluster) bool { return sandbox.Settled(c) && c.Record.Term == before.Term+1 })
+	c := &faults.Cluster{Sandbox: s}
+	within(t, "all servers have the same data", func(ctx context.Context) error { return c.SameEverywhere(ctx, "tail") })
+	note, _, err := process.ReadClone(filepath.Join(s.StateDir(before.Primary), "clone.json"))
+	if err != nil || !note.Done {
+		t.Fatalf("the clone: %+v, %v", note, err)
+	}
+	var kept []string
+	files, err := filepath.Glob(filepath.Join(note.Kept, "*"))
+	for _, file := range files {
+		_, scanErr := binlog.ScanFile(file, func(g binlog.Group) error { kept = append(kept, string(g.Kind)+" "+g.What); return nil })
+		err = errors.Join(err, scanErr)
+	}
+	if err != nil || len(kept) < 2 || !slices.Contains(kept, "other FLUSH PRIVILEGES") {
+		t.Errorf("%v of %v are kept (%v)", kept, files, err)
+	}
+	if _, found, err := process.ReadRewind(filepath.Join(s.StateDir(before.Primary), "rewind.json")); found || err != nil {
+		t.Errorf("the refused rewind outlived the clone (%v)", err)
+	}
+}
+
+// What somebody wrote on a replica is named, and nothing that decides by itself
+// throws it away (S7).
+func TestS7_WhatSomebodyWroteOnAReplicaIsNotDiscarded(t *testing.T) {
+	s := harness.Start(t, sandbox.Options{})
+	before := record(t, s)
+	server := others(s, before.Primary)[0]
+	db := openAdmin(t, s, server)
+	db.SetMaxOpenConns(1)
+	signal(t, s, server+"/daemon", syscall.SIGSTOP) // It would close the server again.
+	mustExec(t, db, "SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF", "CREATE DATABASE notes", "SET GLOBAL super_read_only = ON")
+	signal(t, s, server+"/daemon", syscall.SIGCONT)
+	awaitCluster(t, s, "it is out, by name", func(c api.Cluster) bool {
+		return !serverOf(c, server).InSync && (waits(c, decide.CodeErrant, server) || waits(c, decide.CodeDiverged, server))
+	})
+	state, err := s.Cluster(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := serverOf(state, server).Status.StartID
+	signal(t, s, server, syscall.SIGKILL)
+	awaitCluster(t, s, "it is named after a restart", func(c api.Cluster) bool {
+		now := serverOf(c, server)
+		return now.Status.StartID != run && now.Status.StartID != "" && now.Live != nil && now.Live.Answers && !now.InSync &&
+			(waits(c, decide.CodeErrant, server) || waits(c, decide.CodeDiverged, server))
+	})
+	var left int
+	if err := openAdmin(t, s, server).QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'notes'").Scan(&left); err != nil || left != 1 {
+		t.Errorf("%d databases are left (%v)", left, err)
+	}
+	entries, err := s.API().History(t.Context(), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	removals := 0
+	for _, h := range entries {
+		if h.Plan.Kind == decide.PlanRemove && h.Plan.Server == server {
+			removals++
+		}
+	}
+	if removals != 1 {
+		t.Errorf("it was removed from the in-sync set %d times", removals)
+	}
+}
+
+func waits(c api.Cluster, code decide.Code, server string) bool {
+	return slices.ContainsFunc(c.Decision.Waits, func(w decide.Wait) bool { return w.Code == code && w.Server == server })
 }
 
 // A primary that is cut off from its replicas and replaced is killed by its own

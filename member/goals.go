@@ -54,7 +54,7 @@ func (w *worker) run(ctx context.Context) error {
 	if w.wasOpen && w.spec.Goal != decide.GoalPrimary {
 		return w.kill(ctx, string(w.spec.Goal))
 	}
-	if w.spec.Goal != decide.GoalStand {
+	if w.spec.Goal != decide.GoalStand && w.spec.Goal != decide.GoalClone {
 		if err := w.awaitVerified(ctx); err != nil {
 			return err
 		}
@@ -66,6 +66,8 @@ func (w *worker) run(ctx context.Context) error {
 		return w.initialise(ctx)
 	case decide.GoalFollow:
 		return w.follow(ctx)
+	case decide.GoalClone:
+		return w.clone(ctx)
 	case decide.GoalRevoke:
 		return w.revoke(ctx)
 	case decide.GoalPromote:

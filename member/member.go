@@ -47,9 +47,14 @@ type Options struct {
 	ProofFile string
 	// ClosedFile is where the gate says that it closed this server.
 	ClosedFile string
+	// ServerDataDir is mysqld's data directory.
+	ServerDataDir string
 	// RewindFile is where the gate notes what it cut off this server's binary log;
 	// empty for a server without that.
 	RewindFile string
+	// CloneFile is where the daemon notes for itself and the gate that this server
+	// is being cloned.
+	CloneFile string
 	// DataDir is the daemon's own folder: the term file is in it.
 	DataDir string
 	// Board is etcd.
@@ -100,6 +105,8 @@ type Member struct {
 	// committed is when the last acknowledged own commit was begun, and pending
 	// since when one waits; for the poller.
 	committed, pending atomic.Pointer[time.Time]
+	// cloneDone of cloneTotal bytes of a clone under way are here.
+	cloneDone, cloneTotal atomic.Uint64
 	// rooms counts how often max_connections was raised, roomAt is when last;
 	// the poller's.
 	rooms  int

@@ -92,11 +92,13 @@ func (w *worker) primary(ctx context.Context) error {
 	if err := w.lock(ctx); err != nil {
 		return err
 	}
-	if err := w.step("own_commit", func() error { return w.proveOpen(ctx) }); err != nil {
-		return err
-	}
+	// Before the first commit: should it never be acknowledged, the gate must know
+	// what to rewind.
 	if err := w.m.terms.opened(process.Opened{Term: w.spec.Term, Run: w.proc.StartID,
 		ServerUUID: snap.ServerUUID, LogIndex: w.logIndex, Fit: w.fit}); err != nil {
+		return err
+	}
+	if err := w.step("own_commit", func() error { return w.proveOpen(ctx) }); err != nil {
 		return err
 	}
 	if err := w.step("open", func() error { return w.local().Open(ctx) }); err != nil {

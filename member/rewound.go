@@ -17,9 +17,15 @@ const (
 )
 
 // awaitVerified returns nil once nothing is in the way of replicating and
-// serving: no rewind, or one that the gate has verified. A server whose engine
-// kept what its binary log lost is not what its GTIDs say (S7).
+// serving: no clone that was interrupted, and no rewind but one that the gate has
+// verified. A server whose engine kept what its binary log lost is not what its
+// GTIDs say (S7).
 func (w *worker) awaitVerified(ctx context.Context) error {
+	if c, found, err := process.ReadClone(w.m.o.CloneFile); err != nil {
+		return err
+	} else if found && !c.Done {
+		return &refusal{decide.CodeCloneUnfinished, fmt.Sprintf("the clone of %s that began at %s did not end", c.Donor, c.At.Format(time.RFC3339))}
+	}
 	if w.m.o.RewindFile == "" {
 		return nil
 	}

@@ -252,8 +252,11 @@ func (s *state) report() {
 	st := decide.Status{
 		Process: s.proc.Process, StartID: s.proc.StartID, OpenTerm: s.openTerm,
 		Fenced: s.fenced, Weakened: s.weakened, Findings: s.findings, TermSeen: s.m.terms.now().Term,
-		Empty: s.empty && s.checked == s.proc.StartID && s.proc.Process == decide.ProcessRunning && s.m.terms.now().Term == 0,
+		ServerUUID: s.snap.ServerUUID,
+		Empty:      s.empty && s.checked == s.proc.StartID && s.proc.Process == decide.ProcessRunning && s.m.terms.now().Term == 0,
 	}
+	known := s.m.terms.now()
+	st.TailOf, st.FollowedTerm = known.tailOf(), known.FollowedTerm
 	if s.checked != s.proc.StartID && st.Process == decide.ProcessRunning {
 		st.StartID = "" // Not known well enough to be anybody's evidence.
 	}
@@ -286,7 +289,7 @@ func (s *state) figures() decide.Live {
 		ReceiverErrno: sn.ReceiverErrno, ReceiverError: sn.ReceiverError, ApplierErrno: sn.ApplierErrno, ApplierError: sn.ApplierError,
 		ContactAge: sn.ContactAge, Acks: sn.SemiSync.ReplicaStatus, AckEnabled: sn.SemiSync.ReplicaEnabled,
 		Lag: sn.Lag, LagKnown: sn.LagKnown, LagTransactions: sn.LagTransactions,
-		Attached: sn.SemiSync.Clients, OpenTerm: s.openTerm, CommitLocked: s.locked,
+		Attached: sn.SemiSync.Clients, CloneDone: s.m.cloneDone.Load(), CloneTotal: s.m.cloneTotal.Load(), OpenTerm: s.openTerm, CommitLocked: s.locked,
 	}
 }
 

@@ -23,8 +23,8 @@ type termFile struct {
 
 	mu   sync.Mutex
 	seen terms
-	// recordSeen may be ahead of the file.
-	recordSeen uint64
+	// recordSeen and followedTerm may be ahead of the file.
+	recordSeen, followedTerm uint64
 }
 
 type terms struct {
@@ -33,6 +33,8 @@ type terms struct {
 	// RecordSeen is the highest version of the record seen (S1).
 	RecordSeen uint64 `json:"record_seen,omitempty"`
 	process.Opened
+	// FollowedTerm is the newest term in which this server has followed another.
+	FollowedTerm uint64 `json:"followed_term,omitempty"`
 }
 
 // TermFile returns the term file's path in the daemon's folder.
@@ -50,7 +52,7 @@ func openTermFile(dir string) (*termFile, error) {
 	if err := json.Unmarshal(raw, &t.seen); err != nil {
 		return nil, fmt.Errorf("term file %s is damaged (%w); it says which terms this server has seen: restore it or compare the servers by hand", t.path, err)
 	}
-	t.recordSeen = t.seen.RecordSeen
+	t.recordSeen, t.followedTerm = t.seen.RecordSeen, t.seen.FollowedTerm
 	return t, nil
 }
 
@@ -82,11 +84,11 @@ func (t *termFile) sawRecord(version uint64) (past bool) {
 	return false
 }
 
-// keep writes the highest version of the record seen, if the file has another.
+// keep writes what is ahead of the file.
 func (t *termFile) keep() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.recordSeen == t.seen.RecordSeen {
+	if t.recordSeen == t.seen.RecordSeen && t.followedTerm == t.seen.FollowedTerm {
 		return nil
 	}
 	return t.write(t.seen)
@@ -104,12 +106,30 @@ func (t *termFile) setWeakened(on bool) error {
 	return t.write(next)
 }
 
+// followed notes that the server follows another in a term. It is in the file
+// after the next keep: a failover does not wait for the disk, and a lower term
+// is the careful one.
+func (t *termFile) followed(term uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.followedTerm = max(t.followedTerm, term)
+}
+
+// tailOf returns the term in which the server was last open, 0 if it has followed
+// another since.
+func (t terms) tailOf() uint64 {
+	if t.FollowedTerm > t.Opened.Term {
+		return 0
+	}
+	return t.Opened.Term
+}
+
 // now returns what is known.
 func (t *termFile) now() terms {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	out := t.seen
-	out.RecordSeen = t.recordSeen
+	out.RecordSeen, out.FollowedTerm = t.recordSeen, t.followedTerm
 	return out
 }
 
@@ -124,7 +144,7 @@ func (t *termFile) opened(o process.Opened) error {
 }
 
 func (t *termFile) write(next terms) error {
-	next.RecordSeen = t.recordSeen
+	next.RecordSeen, next.FollowedTerm = t.recordSeen, t.followedTerm
 	raw, err := json.Marshal(next)
 	if err != nil {
 		return err

@@ -135,6 +135,9 @@ func (s *state) worked(w *worker, err error) {
 	case err == nil:
 		j.state, j.problem, j.detail = decide.SpecDone, "", ""
 		j.doneAt = time.Now()
+		if j.spec.Goal == decide.GoalFollow {
+			s.m.terms.followed(j.spec.Term)
+		}
 		if w.weakened && (j.spec.Goal == decide.GoalPrimary || j.spec.Goal == decide.GoalFollow) {
 			s.setWeakened(false) // A later commit is on enough replicas, and so is all before it.
 		}

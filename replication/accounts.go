@@ -13,6 +13,7 @@ import (
 const (
 	replicationPrefix = "mysqlha_r_"
 	probePrefix       = "mysqlha_p_"
+	clonePrefix       = "mysqlha_c_"
 	// MaxServerName is how long a server's name may be, in bytes: MySQL's names
 	// of accounts end at 32.
 	MaxServerName = 32 - len(replicationPrefix)
@@ -29,6 +30,10 @@ func ReplicationUser(server string) string { return replicationPrefix + server }
 
 // ProbeUser returns the account with which a server's daemon probes others.
 func ProbeUser(server string) string { return probePrefix + server }
+
+// CloneUser returns the account with which a server copies another. It has the
+// password of the replication account.
+func CloneUser(server string) string { return clonePrefix + server }
 
 // checkServerName refuses a name that makes no account.
 func checkServerName(server string) error {

@@ -103,13 +103,15 @@ func (l *Local) readyToInitialise(ctx context.Context) error {
 }
 
 func (l *Local) makeAccounts(ctx context.Context, a decide.Account) error {
-	replica, probe := ReplicationUser(a.Server), ProbeUser(a.Server)
+	probe := ProbeUser(a.Server)
 	if !a.Witness {
-		if err := l.makeUser(ctx, replica, a.ReplicationHash); err != nil {
-			return err
-		}
-		if err := l.grant(ctx, replica, "REPLICATION SLAVE ON *.*"); err != nil {
-			return err
+		for user, right := range map[string]string{ReplicationUser(a.Server): "REPLICATION SLAVE ON *.*", CloneUser(a.Server): "BACKUP_ADMIN ON *.*"} {
+			if err := l.makeUser(ctx, user, a.ReplicationHash); err != nil {
+				return err
+			}
+			if err := l.grant(ctx, user, right); err != nil {
+				return err
+			}
 		}
 	}
 	if err := l.makeUser(ctx, probe, a.ProbeHash); err != nil {

@@ -66,7 +66,7 @@ func (m *memberRole) memberOptions(e *elector, replicationPassword string) membe
 		servers[s.Name] = member.Address{Host: host, Port: n}
 	}
 	return member.Options{
-		Server: cfg.Name, Local: m.local, RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), RewindFile: rewindFile(cfg), DataDir: cfg.DataDir, Board: m.d.bus, Servers: servers,
+		Server: cfg.Name, Local: m.local, RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), RewindFile: rewindFile(cfg), CloneFile: cloneFile(cfg), ServerDataDir: cfg.MySQL.DataDir, DataDir: cfg.DataDir, Board: m.d.bus, Servers: servers,
 		Executed: func(ctx context.Context, server string) (gtid.Set, error) {
 			r, ok := e.remotes[server]
 			if !ok {
@@ -89,6 +89,9 @@ func closedFile(cfg *config.Config) string { return besideRunFile(cfg, "closed.j
 
 // rewindFile is where the gate notes what it cut off the binary log.
 func rewindFile(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "rewind.json") }
+
+// cloneFile is where the daemon notes that the server is being cloned.
+func cloneFile(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "clone.json") }
 
 // AdviseStart answers the gate by the record as it stands in etcd now.
 func (m *memberRole) AdviseStart(ctx context.Context, term uint64, waited time.Duration) (decide.StartAnswer, error) {

@@ -33,6 +33,7 @@ const (
 	oldEtcdObeyed    = "a restored old etcd is obeyed"
 	rewindIncomplete = "rewind against a term that was opened incomplete"
 	rewindAfterRun   = "rewind what a later run has committed"
+	reuseNumbers     = "give the numbers of rewound transactions to others"
 )
 
 func (b *brokenRule) is(name string) bool { return b != nil && b.name == name }
@@ -58,6 +59,7 @@ func brokenRules() []*brokenRule {
 		{seed: 73, name: oldEtcdObeyed, rule: "S1", restores: true, faults: map[eventKind]int{evBackup: 4, evRestore: 2, evKill: 4, evStart: 2, evElect: 1}},
 		{seed: 1, name: rewindIncomplete, rule: "S6", durability: DurabilityAsync, faults: map[eventKind]int{evSlow: 3, evKill: 4, evThaw: 2, evStart: 4, evDaemon: 1, evBoot: 2}},
 		{seed: 7, name: rewindAfterRun, rule: "S7", faults: map[eventKind]int{evSlow: 4, evKill: 4, evThaw: 3, evStart: 6}},
+		{seed: 1510, name: reuseNumbers, rule: "S7", faults: map[eventKind]int{evKill: 2, evSlow: 3, evStart: 4}},
 		{seed: 20, name: "suspend without recording it", rule: "S2", durability: DurabilityAvailable, decision: suspendUnrecorded},
 	}
 }

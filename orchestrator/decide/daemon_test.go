@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"strings"
 	"time"
 
 	"github.com/mysqlha/mysqlha/replication/gtid"
@@ -110,6 +111,8 @@ func (w *world) act(h *host) {
 	case GoalStand:
 		h.wish, h.semisync, h.sro, h.receiver, h.acks = false, false, true, false, false
 		h.finish()
+	case GoalClone:
+		w.clone(h)
 	case GoalRevoke:
 		if w.revoke(h) {
 			if h.finish(); w.broken.is(receivedAlone) {
@@ -190,6 +193,7 @@ func (w *world) follow(h *host) {
 		h.receiver, h.acks, h.acksOff = true, h.wish, !h.wish
 		h.step = 3
 	case w.attached(h) != nil && h.all().Contains(h.spec.Target):
+		h.followedTerm = max(h.followedTerm, h.spec.Term)
 		h.finish()
 	}
 }
@@ -259,6 +263,9 @@ func (w *world) primary(h *host) {
 			h.finish()
 		}
 	case h.step == 2:
+		if !isOpen {
+			h.openedTerm, h.openedRun = h.spec.Term, h.run
+		}
 		h.own = w.begin(h, false)
 		h.step = 3
 	case h.executed.Contains(h.own):
@@ -284,8 +291,12 @@ func (w *world) report(h *host) {
 func (w *world) put(h *host) { w.statuses[h.name] = h.status() }
 
 func (h *host) status() Status {
-	st := Status{Process: h.process(), StartID: h.startID(), OpenTerm: h.open, TermSeen: h.termSeen,
+	uuid, _, _ := strings.Cut(gs(h.name+":1").String(), ":")
+	st := Status{Process: h.process(), StartID: h.startID(), OpenTerm: h.open, TermSeen: h.termSeen, ServerUUID: uuid, FollowedTerm: h.followedTerm,
 		Empty: h.executed.IsEmpty() && h.received.IsEmpty() && h.mysqld}
+	if h.followedTerm <= h.openedTerm {
+		st.TailOf = h.openedTerm
+	}
 	if h.mysqld && h.workRun == int(h.spec.Revision)<<8|h.run&0xff {
 		st.Plan = h.spec.Plan
 		st.SpecRevision, st.State, st.Problem, st.Held = h.spec.Revision, h.state, h.problem, h.held

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -70,6 +71,45 @@ func (w *world) rewind(h *host, answer StartAnswer) {
 	}
 	h.tail = slices.DeleteFunc(h.tail, func(tx gtid.Set) bool { return !answer.Holds.Contains(tx) })
 	h.binlog = slices.Clone(h.binlog[:first])
+	if w.broken.is(reuseNumbers) {
+		h.number -= int64(len(cut))
+	}
 	w.rewinds++
 	w.note("%s: %d transactions are rewound against term %d of %s", h.name, len(cut), answer.Term, answer.Primary)
+}
+
+// clone makes a server a copy of its donor, and restarts it. Whatever was
+// acknowledged must be elsewhere.
+func (w *world) clone(h *host) {
+	if h.cloned == h.spec.Plan {
+		h.finish()
+		return
+	}
+	donor := w.hosts[h.spec.Source]
+	if !donor.mysqld || donor.frozen || !w.linked(h.name, donor.name) || len(donor.waiting) > 0 {
+		return
+	}
+	var elsewhere gtid.Set
+	for _, n := range w.names {
+		if n != h.name {
+			elsewhere = elsewhere.Union(w.hosts[n].all()).Union(w.hosts[n].logged)
+		}
+	}
+	if lost := w.acked.Subtract(elsewhere); !lost.IsEmpty() {
+		w.fail("S7: %s is cloned over although nobody else has %s", h.name, lost)
+	}
+	w.note("%s: built anew as a clone of %s", h.name, donor.name)
+	w.kill(h.name, false)
+	h.copyOf(donor)
+	h.cloned = h.spec.Plan
+	w.clones++
+	w.start(h.name)
+}
+
+// copyOf takes over the data of another.
+func (h *host) copyOf(donor *host) {
+	h.executed, h.received, h.relay, h.source, h.tail = donor.executed, gtid.Set{}, nil, "", nil
+	h.logged = donor.executed
+	h.binlog = slices.DeleteFunc(slices.Clone(donor.binlog), func(tx gtid.Set) bool { return !donor.executed.Contains(tx) })
+	h.locked = maps.Clone(donor.locked)
 }

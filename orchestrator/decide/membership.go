@@ -12,11 +12,6 @@ import (
 // able to acknowledge: else one dead replica would forbid every failover.
 func (d *decider) leaver() (string, string) {
 	r := d.Record
-	for _, name := range r.InSync {
-		if why := d.whyErrant(name); why != "" {
-			d.wait(CodeErrant, name, why, "somebody wrote on the replica; look at them with mysqlbinlog")
-		}
-	}
 	if len(r.InSync)-1 < r.RequiredAcks || d.Statuses[r.Primary].OpenTerm != r.Term {
 		return "", ""
 	}
@@ -173,7 +168,8 @@ func (d *decider) admissible(name string) bool {
 		return false // It is named, and may not keep what it acknowledges.
 	}
 	spec := d.Specs[name]
-	return spec.Goal == GoalFollow && spec.Source == r.Primary && d.errantNow(name).IsEmpty()
+	errant, known := d.errantNow(name)
+	return spec.Goal == GoalFollow && spec.Source == r.Primary && known && errant.IsEmpty()
 }
 
 // caughtUp tells whether the replica holds all that the primary had executed
@@ -196,7 +192,7 @@ func (d *decider) caughtUp(name string, listed bool) bool {
 
 // whyErrant says what errantNow found, empty for nothing.
 func (d *decider) whyErrant(name string) string {
-	errant := d.errantNow(name)
+	errant, _ := d.errantNow(name)
 	if errant.IsEmpty() {
 		return ""
 	}
@@ -204,14 +200,14 @@ func (d *decider) whyErrant(name string) string {
 }
 
 // errantNow returns what a replica has executed that it received from nobody
-// and that the primary does not have either (S7).
-func (d *decider) errantNow(name string) gtid.Set {
+// and that the primary does not have either, and whether that can be told (S7).
+func (d *decider) errantNow(name string) (errant gtid.Set, known bool) {
 	seen, primary := d.Seen[name], d.Seen[d.Record.Primary]
 	if seen.ExecutedBefore.IsEmpty() || !d.primaryKnown(*d.Record) || seen.Live.Source != d.Record.Primary ||
 		!primary.DaemonAt.Add(-primary.Live.Age).After(seen.BeforeAt) {
-		return gtid.Set{}
+		return gtid.Set{}, false
 	}
-	return seen.ExecutedBefore.Subtract(seen.Live.Received).Subtract(primary.Live.Executed).Subtract(d.Record.Base)
+	return seen.ExecutedBefore.Subtract(seen.Live.Received).Subtract(primary.Live.Executed).Subtract(d.Record.Base), true
 }
 
 // primaryKnown tells whether the leader knows what the primary has executed in
@@ -266,12 +262,18 @@ func (d *decider) confirmedAsync(name string, wanted Spec) bool {
 // primary's, and stands until then (S7).
 func (d *decider) outside(r Record, name string) Spec {
 	now := d.Specs[name].Spec
+	if spec, goesOn := d.cloning(r, name); goesOn {
+		return spec
+	}
 	stand := Spec{Goal: GoalStand, Term: r.Term, Why: "waiting until its transactions can be compared with the primary's"}
 	if now.Goal == GoalStand && now.Term == r.Term && now.Plan == "" {
 		stand = now
 	}
 	following := now.Goal == GoalFollow && now.Source == r.Primary && now.Term == r.Term
-	if st := d.Statuses[name]; following && !(st.SpecRevision == d.Specs[name].Revision && st.Problem == CodeDiverged) {
+	if st := d.Statuses[name]; following && !(st.SpecRevision == d.Specs[name].Revision && (st.Problem == CodeDiverged || unusable(st.Problem))) {
+		if errant, _ := d.errantNow(name); !errant.IsEmpty() {
+			return Spec{Goal: GoalStand, Term: r.Term, Why: "diverged", Errant: errant}
+		}
 		return Spec{Goal: GoalFollow, Term: r.Term, Source: r.Primary}
 	}
 	live, primary := d.Seen[name].Live, d.Seen[r.Primary]
@@ -281,7 +283,11 @@ func (d *decider) outside(r Record, name string) Spec {
 	if !d.primaryKnown(r) {
 		return stand
 	}
-	if errant := live.All().Subtract(primary.Live.Executed); !errant.IsEmpty() {
+	errant := live.All().Subtract(primary.Live.Executed)
+	if spec, ok := d.cloneSpec(r, name, errant); ok {
+		return spec
+	}
+	if !errant.IsEmpty() {
 		return Spec{Goal: GoalStand, Term: r.Term, Why: "diverged", Errant: errant}
 	}
 	return Spec{Goal: GoalFollow, Term: r.Term, Source: r.Primary}
@@ -302,9 +308,9 @@ func (d *decider) noteServers() {
 			d.wait(CodeMysqldUnreachable, name, fmt.Sprintf("mysqld of %s runs and has not answered the leader's probes for %s", name, quiet.Round(1e9)),
 				"look at its error log and its load; mysql --host from the leader's host")
 		}
-		if spec.Goal == GoalStand && !spec.Errant.IsEmpty() {
-			d.wait(CodeDiverged, name, fmt.Sprintf("%s has %d transactions that %s does not have: %s; it neither replicates nor serves", name, spec.Errant.Count(), d.Record.Primary, spec.Errant),
-				"look at them with mysqlbinlog, then build the server anew")
+		d.noteStanding(name, spec.Spec)
+		if why := d.whyErrant(name); why != "" {
+			d.wait(CodeErrant, name, why, "somebody wrote on the replica; look at them with mysqlbinlog")
 		}
 		if st.SpecRevision == spec.Revision && st.Problem != "" {
 			d.wait(st.Problem, name, st.Detail, "")

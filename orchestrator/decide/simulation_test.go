@@ -618,7 +618,8 @@ func (s *simulated) want(e event) {
 	s.note("the operator wants %+v", p)
 }
 
-// rebuild makes a diverged server a copy of the primary, as a clone does.
+// rebuild makes a diverged server a copy of the primary, as a human would who has
+// looked at what it has.
 func (s *simulated) rebuild(h *host) {
 	r := s.record
 	if r == nil || s.specs[h.name].Errant.IsEmpty() || h.name == r.Primary || slices.Contains(r.InSync, h.name) || r.Plan != nil || !h.mysqld {
@@ -629,10 +630,7 @@ func (s *simulated) rebuild(h *host) {
 		return
 	}
 	s.kill(h.name, false)
-	h.executed, h.received, h.relay, h.source = p.executed, gtid.Set{}, nil, ""
-	h.logged = p.executed
-	h.binlog = slices.DeleteFunc(slices.Clone(p.binlog), func(tx gtid.Set) bool { return !p.executed.Contains(tx) })
-	h.locked, h.tail = maps.Clone(p.locked), nil
+	h.copyOf(p)
 	s.stats.Clones++
 	s.note("%s: built anew from %s", h.name, p.name)
 	s.start(h.name)
@@ -723,6 +721,7 @@ func (s *simulated) settle() {
 		r := s.record
 		return r.Plan == nil && s.hosts[r.Primary].open == r.Term
 	})
+	s.stats.Clones += s.clones
 	s.stats.Restarts, s.stats.Rewinds, s.stats.RewindsRefused = s.stats.Restarts+s.restarts, s.rewinds, s.rewindsRefused
 	last := s.leaders[len(s.leaders)-1].last
 	switch {

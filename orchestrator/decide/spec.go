@@ -19,6 +19,9 @@ const (
 	GoalInitialise Goal = "initialise"
 	// GoalFollow replicates from Source, acknowledging if Acks.
 	GoalFollow Goal = "follow"
+	// GoalClone makes the server a copy of Source, whatever it holds. It ends with
+	// a restart of mysqld.
+	GoalClone Goal = "clone"
 	// GoalRevoke stops receiving and acknowledging and reports what is there.
 	GoalRevoke Goal = "revoke"
 	// GoalPromote applies Target and prepares to be primary, still closed.
@@ -38,7 +41,7 @@ type Spec struct {
 	Term uint64 `json:"term"`
 	// Plan is the id of the plan that the spec belongs to, empty if none.
 	Plan string `json:"plan,omitempty"`
-	// Source is the server to follow (follow).
+	// Source is the server to follow (follow) or to copy (clone).
 	Source string `json:"source,omitempty"`
 	// Acks says whether the receiver acknowledges (follow).
 	Acks bool `json:"acks,omitempty"`
@@ -67,7 +70,7 @@ type Spec struct {
 	// Why says in words why the server must stand (stand).
 	Why string `json:"why,omitempty"`
 	// Errant are the transactions that the server has and the primary has not
-	// (stand).
+	// (stand, clone).
 	Errant gtid.Set `json:"errant"`
 }
 
@@ -155,6 +158,14 @@ type Status struct {
 	Weakened bool `json:"weakened,omitempty"`
 	// Fenced says that the server closed itself (S9).
 	Fenced bool `json:"fenced,omitempty"`
+	// TailOf is the term in which the server was last open, if it has followed
+	// nobody since: what it has beyond its successor was written in that term.
+	TailOf uint64 `json:"tail_of,omitempty"`
+	// FollowedTerm is the newest term in which it is known to have followed
+	// another.
+	FollowedTerm uint64 `json:"followed_term,omitempty"`
+	// ServerUUID names it in its transactions.
+	ServerUUID string `json:"server_uuid,omitempty"`
 	// Held is what the server had when the spec was done (revoke, promote,
 	// follow with a target, initialise).
 	Held Held `json:"held"`

@@ -172,6 +172,9 @@ type Live struct {
 	LagTransactions uint64 `json:"lag_transactions"`
 	// Attached are the semi-sync replicas attached to a primary.
 	Attached int `json:"attached"`
+	// CloneDone of CloneTotal bytes of a clone are here; 0 while there is none.
+	CloneDone  uint64 `json:"clone_done,omitempty"`
+	CloneTotal uint64 `json:"clone_total,omitempty"`
 	// OpenTerm is the term in which it takes writes.
 	OpenTerm uint64 `json:"open_term"`
 	// CommitAge is how long ago the last acknowledged commit of the primary's

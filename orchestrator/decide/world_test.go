@@ -60,7 +60,7 @@ type world struct {
 	quiet    bool
 	restarts int
 	// rewinds counts what the gates did.
-	rewinds, rewindsRefused int
+	rewinds, rewindsRefused, clones int
 }
 
 // commit is a transaction in a primary's binary log that waits to be acknowledged.
@@ -98,11 +98,15 @@ type host struct {
 	// tail waited for acknowledgements when mysqld died: it stands in the binary
 	// log and is only prepared in the engine. fileStart is where the last run began
 	// to write.
-	tail      []gtid.Set
-	fileStart int
-	starting  bool // The gate holds mysqld since gateSince.
-	gateSince time.Time
-	termSeen  uint64
+	tail []gtid.Set
+	// followedTerm is the newest in which it followed; cloned is the plan of its
+	// last clone.
+	followedTerm uint64
+	cloned       string
+	fileStart    int
+	starting     bool // The gate holds mysqld since gateSince.
+	gateSince    time.Time
+	termSeen     uint64
 
 	// In memory of mysqld.
 	waiting []commit
@@ -273,6 +277,11 @@ func (h *host) write(tx gtid.Set) {
 func (w *world) begin(h *host, client bool) gtid.Set {
 	h.number++
 	tx := gs(fmt.Sprintf("%s:%d", h.name, h.number))
+	for _, n := range w.names {
+		if o := w.hosts[n]; o.all().Union(o.logged).Contains(tx) {
+			w.fail("S7: %s gives the number of %s, which %s has, to another transaction", h.name, tx, n)
+		}
+	}
 	h.write(tx)
 	h.waiting = append(h.waiting, commit{tx, w.now, make(map[string]bool), client})
 	if !h.semisync {

@@ -8,5 +8,5 @@
 // event, as a crash leaves it, is no error; one that is damaged before its end
 // is.
 //
-// The package reads from an io.Reader and writes nothing.
+// Nothing here changes a binary log; an extract is a new file.
 package binlog

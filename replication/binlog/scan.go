@@ -510,3 +510,27 @@ func unpackedEvents(events io.Reader) (begun, xid bool, err error) {
 		}
 	}
 }
+
+// Extract writes a file that holds only the chosen groups of another and can be
+// read like it, and returns how many those are. What stands between groups is
+// left out.
+func Extract(from io.ReaderAt, size int64, chosen func(gtid.GTID) bool, to io.Writer) (int, error) {
+	var groups []Group
+	f, err := Scan(io.NewSectionReader(from, 0, size), func(g Group) error {
+		if chosen(g.GTID) {
+			groups = append(groups, g)
+		}
+		return nil
+	})
+	if err != nil || len(groups) == 0 {
+		return 0, err
+	}
+	parts := []io.Reader{io.NewSectionReader(from, 0, f.HeadEnd)}
+	for _, g := range groups {
+		parts = append(parts, io.NewSectionReader(from, g.Start, g.End-g.Start))
+	}
+	if _, err := io.Copy(to, io.MultiReader(parts...)); err != nil {
+		return 0, fmt.Errorf("extract from the binary log: %w", err)
+	}
+	return len(groups), nil
+}

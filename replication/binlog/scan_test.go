@@ -258,3 +258,19 @@ func FuzzScan(f *testing.F) {
 		}
 	})
 }
+
+func TestChosenGroupsAreExtracted(t *testing.T) {
+	whole := file(t, 2)
+	var out bytes.Buffer
+	n, err := Extract(bytes.NewReader(whole), int64(len(whole)), func(g gtid.GTID) bool { return g.Tag != "" || g.N == 7 }, &out)
+	if err != nil || n != 2 {
+		t.Fatalf("%d groups, %v", n, err)
+	}
+	if f, _ := mustScan(t, out.Bytes()); f.GTIDs.String() != server+":7:some_tag:1" {
+		t.Errorf("extracted %s", f.GTIDs)
+	}
+	out.Reset()
+	if n, err := Extract(bytes.NewReader(whole), int64(len(whole)), func(gtid.GTID) bool { return false }, &out); n != 0 || err != nil || out.Len() > 0 {
+		t.Errorf("nothing chosen: %d groups, %d bytes, %v", n, out.Len(), err)
+	}
+}

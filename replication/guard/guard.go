@@ -55,6 +55,9 @@ type Options struct {
 	// TermFile is where the daemon notes which run it opened; RewindFile where the
 	// gate notes what it cut off. Both belong to Ask.
 	TermFile, RewindFile string
+	// CloneFile is where the daemon notes that the server is being cloned; empty
+	// for nowhere.
+	CloneFile string
 	// AsIs starts a dead primary without asking. Its crash recovery then commits
 	// what was never acknowledged, and the server may have to be built anew.
 	AsIs bool
@@ -147,7 +150,11 @@ func Run(ctx context.Context, o Options) (int, error) {
 	if err := checkPersisted(o.DataDir); err != nil {
 		return 0, err
 	}
-	if o.RepairControl {
+	cloning, err := isCloning(o)
+	if err != nil {
+		return 0, err
+	}
+	if o.RepairControl || cloning {
 		file, err := writeRepairFile(o)
 		if err != nil {
 			return 0, err
@@ -159,9 +166,11 @@ func Run(ctx context.Context, o Options) (int, error) {
 	ctx, cancel := signal.NotifyContext(ctx, stopSignals...)
 	defer cancel()
 	signal.Ignore(syscall.SIGHUP)
-	rewound, err := prepare(ctx, o)
-	if err != nil {
-		return 0, err
+	var rewound *process.Rewind
+	if !cloning {
+		if rewound, err = prepare(ctx, o); err != nil {
+			return 0, err
+		}
 	}
 	return supervise(ctx, o, args, rewound)
 }

@@ -40,54 +40,15 @@ import (
 //
 // Afterwards mysqld's own report of its crash recovery must agree (verify.go).
 
-// binaryLogs returns the files that the index lists, oldest first.
-func binaryLogs(o Options, index string) ([]string, error) {
-	if index == "" {
-		return nil, errors.New("where the binary logs are is not known: this server was opened without them")
-	}
-	text, err := os.ReadFile(index)
-	if err != nil {
-		return nil, fmt.Errorf("list the binary logs: %w", err)
-	}
-	var logs []string
-	for line := range strings.Lines(string(text)) {
-		path := strings.TrimSpace(line)
-		if path == "" {
-			continue
-		}
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(o.DataDir, path)
-		}
-		logs = append(logs, path)
-	}
-	if len(logs) == 0 {
-		return nil, fmt.Errorf("list the binary logs: %s is empty", index)
-	}
-	return logs, nil
-}
-
 // errHead ends a scan after the first group.
 var errHead = errors.New("enough")
 
 func isInUse(path string) (bool, error) {
-	f, err := scan(path, func(binlog.Group) error { return errHead })
+	f, err := binlog.ScanFile(path, func(binlog.Group) error { return errHead })
 	if errors.Is(err, errHead) {
 		err = nil
 	}
 	return f.InUse, err
-}
-
-func scan(path string, visit func(binlog.Group) error) (binlog.File, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return binlog.File{}, fmt.Errorf("read the binary logs: %w", err)
-	}
-	defer file.Close() // It was only read.
-	f, err := binlog.Scan(file, visit)
-	if err != nil {
-		return f, fmt.Errorf("read the binary logs: %s: %w", path, err)
-	}
-	return f, nil
 }
 
 // tail is what the binary logs hold and the primary lacks.
@@ -117,7 +78,7 @@ func readTail(logs []string, holds gtid.Set, uuid string) *tail {
 		if last {
 			visit = func(g binlog.Group) error { t.group(g, holds, uuid); return nil }
 		}
-		f, err := scan(log, visit)
+		f, err := binlog.ScanFile(log, visit)
 		if err != nil {
 			t.object("%v", err)
 		}
@@ -167,7 +128,7 @@ func (t *tail) group(g binlog.Group, holds gtid.Set, uuid string) {
 
 // rewind cuts off what the new primary lacks, or notes why it must not.
 func (g *gateway) rewind(answer decide.StartAnswer) (*process.Rewind, error) {
-	logs, err := binaryLogs(g.o, g.opened.LogIndex)
+	logs, err := binlog.List(g.opened.LogIndex, g.o.DataDir)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +160,7 @@ func (g *gateway) rewind(answer decide.StartAnswer) (*process.Rewind, error) {
 	if err := process.WriteRewind(g.o.RewindFile, r); err != nil {
 		return nil, err
 	}
-	if err := cut(r); err != nil {
+	if err := cut(g.o, r); err != nil {
 		return nil, err
 	}
 	g.o.Logger.Warn("the binary log was rewound", "transactions", r.GTIDs, "log", r.Log, "position", r.Position,
@@ -242,8 +203,10 @@ func keep(r *process.Rewind, headEnd int64) (err error) {
 	return nil
 }
 
-// cut cuts the file off, durably.
-func cut(r process.Rewind) error {
+// cut cuts the file off, durably, and has mysqld take a new server_uuid. It would
+// give the numbers that were cut off to other transactions, and a server that has
+// received the old ones would seem to have the new ones (S7).
+func cut(o Options, r process.Rewind) error {
 	file, err := os.OpenFile(r.Log, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("rewind the binary log: %w", err)
@@ -251,6 +214,19 @@ func cut(r process.Rewind) error {
 	err = errors.Join(file.Truncate(r.Position), file.Sync(), file.Close())
 	if err != nil {
 		return fmt.Errorf("rewind the binary log: %w", err)
+	}
+	return forgetUUID(o)
+}
+
+// forgetUUID removes the file with mysqld's server_uuid: at its next start it
+// makes another.
+func forgetUUID(o Options) error {
+	path := filepath.Join(o.DataDir, "auto.cnf")
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("give mysqld a new server_uuid: %w", err)
+	}
+	if err := syncFolder(path); err != nil {
+		return fmt.Errorf("give mysqld a new server_uuid: %w", err)
 	}
 	return nil
 }
@@ -274,13 +250,13 @@ func unfinished(o Options) (*process.Rewind, error) {
 	if err != nil {
 		return nil, err
 	}
-	logs, err := binaryLogs(o, index.LogIndex)
+	logs, err := binlog.List(index.LogIndex, o.DataDir)
 	if err != nil {
 		return nil, err
 	}
 	if inUse, err := isInUse(r.Log); err == nil && inUse && logs[len(logs)-1] == r.Log {
 		o.Logger.Warn("going on with the rewind that was begun before", "log", r.Log, "position", r.Position)
-		return &r, cut(r)
+		return &r, cut(o, r)
 	}
 	r.State, r.Why = process.RewindFailed, "mysqld was started after the rewind, and its crash recovery was not judged"
 	o.Logger.Error("the rewind is not proven: this server must be built anew", "reason", r.Why)

@@ -61,6 +61,22 @@ func prepare(ctx context.Context, o Options) (*process.Rewind, error) {
 	return g.rewind(answer)
 }
 
+// isCloning tells whether a clone was begun and its daemon has not seen its end:
+// the accounts may be the donor's, and nothing here is worth a rewind.
+func isCloning(o Options) (bool, error) {
+	if o.CloneFile == "" {
+		return false, nil
+	}
+	c, found, err := process.ReadClone(o.CloneFile)
+	if err != nil || !found || c.Done {
+		return false, err
+	}
+	if c.Kept != "" { // Transactions of its own were given up: their numbers must not come again.
+		err = forgetUUID(o)
+	}
+	return true, err
+}
+
 // diedOpen tells whether the last run of mysqld was open and did not end by a
 // polite stop.
 func diedOpen(o Options) (process.Opened, bool, error) {
@@ -78,7 +94,7 @@ func diedOpen(o Options) (process.Opened, bool, error) {
 	if err != nil {
 		return opened, false, err
 	}
-	logs, err := binaryLogs(o, opened.LogIndex)
+	logs, err := binlog.List(opened.LogIndex, o.DataDir)
 	if err != nil {
 		return opened, false, err
 	}

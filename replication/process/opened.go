@@ -6,8 +6,9 @@ import (
 	"os"
 )
 
-// Opened is what the daemon durably notes before it opens a run of mysqld, and
-// what the gate must know of a dead one. It is part of the daemon's term file.
+// Opened is what the daemon durably notes before a run of mysqld makes its first
+// commit in a term and opens, and what the gate must know of a dead one. It is
+// part of the daemon's term file.
 type Opened struct {
 	// Term was opened in the run Run of mysqld.
 	Term uint64 `json:"opened_term,omitempty"`

@@ -1,14 +1,7 @@
 package process
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 	"time"
-
-	"github.com/google/renameio/v2"
 
 	"github.com/mysqlha/mysqlha/replication/gtid"
 )
@@ -64,28 +57,10 @@ type Rewind struct {
 }
 
 // WriteRewind replaces the file at path in one step, synced.
-func WriteRewind(path string, r Rewind) error {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("note the rewind: %w", err)
-	}
-	if err := renameio.WriteFile(path, append(text, '\n'), 0o600, renameio.WithStaticPermissions(0o600)); err != nil {
-		return fmt.Errorf("note the rewind: %w", err)
-	}
-	return nil
-}
+func WriteRewind(path string, r Rewind) error { return writeNote(path, r, "the rewind") }
 
 // ReadRewind reads the file at path; found is false where there is none.
 func ReadRewind(path string) (r Rewind, found bool, err error) {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Rewind{}, false, nil
-	}
-	if err != nil {
-		return Rewind{}, false, fmt.Errorf("read what was rewound: %w", err)
-	}
-	if err := json.Unmarshal(text, &r); err != nil {
-		return Rewind{}, false, fmt.Errorf("read what was rewound, %s: %w", path, err)
-	}
-	return r, true, nil
+	found, err = readNote(path, &r, "the rewind")
+	return r, found, err
 }

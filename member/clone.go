@@ -1,0 +1,145 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/mysqlha/mysqlha/replication"
+	"github.com/mysqlha/mysqlha/replication/binlog"
+	"github.com/mysqlha/mysqlha/replication/process"
+)
+
+const (
+	// progressPoll is how often it is looked how far a clone is.
+	progressPoll = 500 * time.Millisecond
+	// cloneEndDeadline bounds what is left to do after a clone's restart.
+	cloneEndDeadline = 10 * time.Second
+)
+
+// clone makes this server a copy of the donor. mysqld restarts at the end, so
+// the same spec is carried out again in the next run, which finds the note of the
+// first and finishes.
+func (w *worker) clone(ctx context.Context) error {
+	note, found, err := process.ReadClone(w.m.o.CloneFile)
+	if err != nil {
+		return err
+	}
+	mine := found && note.Plan == w.spec.Plan
+	switch {
+	case mine && note.Done:
+		return w.readHeld(ctx)
+	case mine && note.Run != w.proc.StartID:
+		state, err := w.local().CloneState(ctx)
+		if err != nil {
+			return err
+		}
+		if state.Completed {
+			return w.step("finish_clone", func() error { return w.finishClone(ctx, note) })
+		}
+		w.m.log.Error("the clone did not end well and is made again", "donor", note.Donor, "problem", state.Problem)
+	}
+	if err := w.harmless(ctx); err != nil {
+		return err
+	}
+	if err := w.local().SetReplicaAcks(ctx, false); err != nil {
+		return err
+	}
+	next := process.Clone{Plan: w.spec.Plan, Donor: w.spec.Source, Run: w.proc.StartID, At: time.Now().UTC()}
+	if mine {
+		next.Kept = note.Kept
+	}
+	if !w.spec.Errant.IsEmpty() && next.Kept == "" {
+		if next.Kept, err = w.keepGivenUp(next.At); err != nil {
+			return err
+		}
+	}
+	if err := process.WriteClone(w.m.o.CloneFile, next); err != nil {
+		return err
+	}
+	w.m.log.Warn("this server is being built anew", "donor", w.spec.Source, "given_up", w.spec.Errant, "kept", next.Kept)
+	return w.step("clone", func() error { return w.copyFrom(ctx) })
+}
+
+// copyFrom has mysqld copy the donor and follows how far it is.
+func (w *worker) copyFrom(ctx context.Context) error {
+	a, err := w.m.address(w.spec.Source)
+	if err != nil {
+		return err
+	}
+	watching, unwatch := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); w.watchClone(watching) }()
+	r := w.m.o.Replication
+	err = w.local().Clone(ctx, replication.Donor{Host: a.Host, Port: a.Port, User: replication.CloneUser(w.m.o.Server), Password: r.Password, CAFile: r.CAFile})
+	unwatch()
+	<-done
+	if err == nil {
+		err = errors.New("the clone is here; waiting for mysqld's restart")
+	}
+	return err
+}
+
+func (w *worker) watchClone(ctx context.Context) {
+	defer func() { w.m.cloneDone.Store(0); w.m.cloneTotal.Store(0) }()
+	for wait(ctx, progressPoll) == nil {
+		if done, total, err := w.local().CloneProgress(ctx); err == nil {
+			w.m.cloneDone.Store(done)
+			w.m.cloneTotal.Store(total)
+		}
+	}
+}
+
+// finishClone makes the copy a server of its own.
+func (w *worker) finishClone(ctx context.Context, note process.Clone) error {
+	ctx, cancel := context.WithTimeout(ctx, cloneEndDeadline)
+	defer cancel()
+	if err := w.harmless(ctx); err != nil {
+		return err
+	}
+	if err := w.local().ForgetSource(ctx); err != nil {
+		return err
+	}
+	// What stood in the way of the data that is gone.
+	if err := os.Remove(w.m.o.RewindFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("after the clone: %w", err)
+	}
+	if err := w.readHeld(ctx); err != nil {
+		return err
+	}
+	note.Done = true
+	if err := process.WriteClone(w.m.o.CloneFile, note); err != nil {
+		return err
+	}
+	w.m.log.Info("this server was built anew", "donor", note.Donor, "took", time.Since(note.At).Round(time.Millisecond), "kept", note.Kept)
+	return nil
+}
+
+// keepGivenUp copies, out of the binary logs that are about to be replaced, the
+// transactions that nobody else has, so that nothing that anybody wrote is gone
+// without a trace. It returns the folder.
+func (w *worker) keepGivenUp(at time.Time) (string, error) {
+	logs, err := binlog.List(w.logIndex, w.m.o.ServerDataDir)
+	if err != nil {
+		return "", fmt.Errorf("keep what is given up: %w", err)
+	}
+	folder := filepath.Join(w.m.o.DataDir, "replaced-"+at.Format("20060102T150405Z"))
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", fmt.Errorf("keep what is given up: %w", err)
+	}
+	kept := 0
+	for _, log := range logs {
+		n, err := binlog.ExtractFile(log, w.spec.Errant.Has, filepath.Join(folder, filepath.Base(log)))
+		if err != nil {
+			return "", fmt.Errorf("keep what is given up: %w", err)
+		}
+		kept += n
+	}
+	if uint64(kept) < w.spec.Errant.Count() {
+		w.m.log.Warn("not all that is given up stands in the binary logs", "kept", kept, "given_up", w.spec.Errant.Count())
+	}
+	return folder, nil
+}
