@@ -43,6 +43,8 @@ const (
 	StateStopped State = "stopped"
 	// StateDiverged holds transactions that the primary does not have.
 	StateDiverged State = "diverged"
+	// StateCloning is being built anew as a copy of another server.
+	StateCloning State = "cloning"
 	// StateFenced closed itself; it refuses clients.
 	StateFenced State = "fenced"
 	// StateOffline has offline_mode on without having fenced itself.
@@ -73,6 +75,8 @@ func StateOf(record *decide.Record, s Server) State {
 		return stateUnasked(s)
 	}
 	switch l := s.Live; {
+	case s.Goal == decide.GoalClone:
+		return StateCloning
 	case l.Process == decide.ProcessGone, l.Process == decide.ProcessExiting:
 		return StateDown
 	case !l.Answers && (l.StartID == "" || l.StartID != s.Status.StartID):

@@ -45,6 +45,7 @@ func TestStateOf(t *testing.T) {
 		}}, StatePromoting},
 		{"a replica that takes writes is in an old term", []change{func(s *Server, _ *decide.Record) { s.Live.OpenTerm = 6 }}, StateOldTerm},
 		{"a replica told to stand stands", []change{func(s *Server, _ *decide.Record) { s.Goal = decide.GoalStand }}, StateStanding},
+		{"a server that is built anew is not diverged", []change{func(s *Server, _ *decide.Record) { s.Errant = gap; s.Goal = decide.GoalClone }}, StateCloning},
 		{"errant transactions make a server diverged", []change{func(s *Server, _ *decide.Record) { s.Errant = gap; s.Goal = decide.GoalStand }}, StateDiverged},
 		{"its daemon's finding does so too", []change{func(s *Server, _ *decide.Record) { s.Status.Problem = decide.CodeDiverged }}, StateDiverged},
 		{"a fenced server is fenced", []change{primary, func(s *Server, _ *decide.Record) { s.Status.Fenced, s.Live.Offline = true, true }}, StateFenced},

@@ -1,7 +1,6 @@
 package decide
 
 import (
-	"strings"
 	"time"
 
 	"github.com/mysqlha/mysqlha/replication/gtid"
@@ -291,8 +290,7 @@ func (w *world) report(h *host) {
 func (w *world) put(h *host) { w.statuses[h.name] = h.status() }
 
 func (h *host) status() Status {
-	uuid, _, _ := strings.Cut(gs(h.name+":1").String(), ":")
-	st := Status{Process: h.process(), StartID: h.startID(), OpenTerm: h.open, TermSeen: h.termSeen, ServerUUID: uuid, FollowedTerm: h.followedTerm,
+	st := Status{Process: h.process(), StartID: h.startID(), OpenTerm: h.open, TermSeen: h.termSeen, ServerUUID: uuidOf(h.name), FollowedTerm: h.followedTerm,
 		Empty: h.executed.IsEmpty() && h.received.IsEmpty() && h.mysqld}
 	if h.followedTerm <= h.openedTerm {
 		st.TailOf = h.openedTerm

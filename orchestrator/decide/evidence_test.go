@@ -165,3 +165,32 @@ func TestARefusedConnectionIsEvidenceBeforeTheDetectionTime(t *testing.T) {
 		t.Errorf("%s (%s)", d.Reason, d.Detail)
 	}
 }
+
+// A replica that hangs keeps its connection and its daemon, and acknowledges
+// nothing. Listed, it would forbid every failover: it cannot be revoked.
+func TestS4_AListedReplicaThatHangsLeavesTheSet(t *testing.T) {
+	for _, tc := range []struct {
+		name        string
+		b, c        time.Duration
+		leaves      string
+		withoutAcks bool
+	}{
+		{"one gets nothing", 7 * time.Second, 100 * time.Millisecond, "b", false},
+		{"one is in a large transaction", 5 * time.Second, 100 * time.Millisecond, "", false},
+		{"nobody gets anything", 7 * time.Second, 7 * time.Second, "", false},
+		{"the other does not acknowledge", 7 * time.Second, 100 * time.Millisecond, "", true},
+	} {
+		c := healthy(t, "a", "b", "c")
+		c.live("b", func(l *Live) { l.ContactAge = tc.b })
+		c.live("c", func(l *Live) { l.ContactAge, l.Acks = tc.c, !tc.withoutAcks })
+		c.look()
+		d := c.decide()
+		leaves := ""
+		if d.Change != nil && d.Change.Record != nil && d.Change.Record.Plan != nil {
+			leaves = d.Change.Record.Plan.Server
+		}
+		if leaves != tc.leaves {
+			t.Errorf("%s: %q leaves, want %q (%s)", tc.name, leaves, tc.leaves, d.Detail)
+		}
+	}
+}

@@ -54,7 +54,7 @@ func (w *world) rewind(h *host, answer StartAnswer) {
 	}
 	cut := h.binlog[first:]
 	refuse := !answer.Complete && !w.broken.is(rewindIncomplete) || first < h.fileStart && !w.broken.is(rewindAfterRun)
-	own, _, _ := strings.Cut(gs(h.name+":1").String(), ":")
+	own := uuidOf(h.name)
 	for _, tx := range cut {
 		refuse = refuse || answer.Holds.Contains(tx) || !strings.HasPrefix(tx.String(), own)
 	}

@@ -155,7 +155,7 @@ func (d *decider) anyReceiving(refused bool) (bool, string) {
 		if seen.Live.Receiver != ReceiverOn {
 			continue
 		}
-		age := seen.Live.ContactAge + seen.Live.Age + d.now.Sub(seen.DaemonAt)
+		age := d.contactAge(r)
 		if refused || age < d.settings.Detection {
 			return true, fmt.Sprintf("%s still receives from it (%s ago)", r, round(age))
 		}

@@ -3,6 +3,7 @@ package decide
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/mysqlha/mysqlha/replication/gtid"
 )
@@ -28,8 +29,20 @@ func (d *decider) leaver() (string, string) {
 	return "", ""
 }
 
-// behind is how many removal delays a replica that restarted has to catch up.
+// behind is how many removal delays a replica has that restarted and catches up,
+// or whose receiver gets nothing: it may be in the middle of a large transaction.
 const behind = 3
+
+// contactAge returns how long ago a replica got anything from its source.
+func (d *decider) contactAge(server string) time.Duration {
+	seen := d.Seen[server]
+	return seen.Live.ContactAge + seen.Live.Age + d.now.Sub(seen.DaemonAt)
+}
+
+// someoneHears tells whether one of the replicas gets what the primary sends.
+func (d *decider) someoneHears(names []string) bool {
+	return slices.ContainsFunc(names, func(n string) bool { return d.acking(n) && d.contactAge(n) < d.settings.Detection })
+}
 
 // away tells whether a replica has been out of reach for the removal delay.
 func (d *decider) away(server string) (bool, string) {
@@ -46,6 +59,10 @@ func (d *decider) away(server string) (bool, string) {
 	}
 	if gone := d.now.Sub(later(later(seen.ReceivingAt, d.LeadingSince), d.Record.Published)); gone > limit {
 		return true, fmt.Sprintf("the receiver of %s has not been connected for %s", server, round(gone))
+	}
+	if silent := d.contactAge(server); d.reachable(server) && silent > behind*limit && d.someoneHears(without(d.Record.InSync, server)) {
+		// One that hangs (on a full disk, say) stays connected, and could not be revoked.
+		return true, fmt.Sprintf("the receiver of %s has got nothing for %s, and others have", server, round(silent))
 	}
 	restarted := seen.Live.StartID != "" && seen.Live.StartID != d.Record.Runs[server]
 	if gone := d.now.Sub(later(seen.RunSince, d.LeadingSince)); restarted && gone > behind*limit {

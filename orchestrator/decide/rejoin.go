@@ -36,7 +36,9 @@ func (d *decider) mustBeCloned(r Record, name string, errant gtid.Set) bool {
 }
 
 // unusable are the problems of a server whose data is not what its GTIDs say.
-func unusable(problem Code) bool { return problem == CodeRewindFailed || problem == CodeCloneUnfinished }
+func unusable(problem Code) bool {
+	return problem == CodeRewindFailed || problem == CodeCloneUnfinished
+}
 
 // discardable tells whether transactions that the primary lacks are known never
 // to have been acknowledged: the server wrote them as the primary of a term after

@@ -21,6 +21,12 @@ func gs(text string) gtid.Set {
 	}))
 }
 
+// uuidOf returns the UUID that stands for a server's letter.
+func uuidOf(server string) string {
+	uuid, _, _ := strings.Cut(gs(server+":1").String(), ":")
+	return uuid
+}
+
 func testSettings() Settings {
 	return Settings{ProbeInterval: 200 * time.Millisecond, Detection: time.Second, RemovalDelay: 2 * time.Second,
 		RequiredAcks: 1, BootstrapPrimary: "a", FenceDeadline: 5 * time.Second, Stall: 5 * time.Second, Silenced: 7 * time.Second}

@@ -1,0 +1,119 @@
+package decide
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mysqlha/mysqlha/replication/gtid"
+)
+
+// returned lays a cluster in term 2 of b, to which the former primary a comes
+// back with transactions that b does not have.
+func returned(t *testing.T, tail gtid.Set, change func(*Record, *Status)) (*table, Decision) {
+	t.Helper()
+	c := chosen(t).did("b", gs("a:1-12"), none).did("c", gs("a:1-12"), none)
+	c.settle()
+	c.status("b", func(s *Status) { s.OpenTerm, s.TermSeen = 2, 2 })
+	c.live("b", func(l *Live) { l.OpenTerm, l.Executed, l.SuperReadOnly = 2, gs("a:1-12,b:1-3"), false })
+	c.live("c", func(l *Live) { l.Source, l.Executed, l.Acks, l.Receiver = "b", gs("a:1-12,b:1-3"), true, ReceiverOn })
+	c.pass(time.Second).pass(time.Second).settle()
+	c.returns("a", "a2", tail)
+	c.status("a", func(s *Status) { s.TailOf, s.ServerUUID = 1, uuidOf("a"); change(c.Record, s) })
+	c.settle()
+	return c, c.decide()
+}
+
+func TestS7_OnlyWhatNobodyWasToldOfIsReplacedByAClone(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		tail   string
+		change func(*Record, *Status)
+		goal   Goal
+	}{
+		{"its own tail", "a:1-13", func(*Record, *Status) {}, GoalClone},
+		{"a term since was opened incomplete", "a:1-13", func(r *Record, _ *Status) { r.CompleteSince = 2 }, GoalStand},
+		{"it was complete since that term", "a:1-13", func(r *Record, _ *Status) { r.CompleteSince = 1 }, GoalClone},
+		{"it has followed since", "a:1-13", func(_ *Record, s *Status) { s.TailOf = 0 }, GoalStand},
+		{"it was open in the term that is", "a:1-13", func(_ *Record, s *Status) { s.TailOf = 2 }, GoalStand},
+		{"it acknowledged without replicas", "a:1-13", func(_ *Record, s *Status) { s.Weakened = true }, GoalStand},
+		{"whose they are is not known", "a:1-13", func(_ *Record, s *Status) { s.ServerUUID = "" }, GoalStand},
+		{"others' that it received", "a:1-12,d:1", func(_ *Record, s *Status) { s.TailOf, s.FollowedTerm = 0, 1 }, GoalClone},
+		{"others', in a term before an incomplete one", "a:1-12,d:1", func(r *Record, s *Status) { s.FollowedTerm, r.CompleteSince = 1, 2 }, GoalStand},
+		{"others', and it never followed", "a:1-12,d:1", func(*Record, *Status) {}, GoalStand},
+		{"of both kinds, one not known", "a:1-13,d:1", func(_ *Record, s *Status) { s.TailOf, s.FollowedTerm = 0, 1 }, GoalStand},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c, d := returned(t, gs(tc.tail), tc.change)
+			spec := c.Specs["a"]
+			if spec.Goal != tc.goal || spec.Errant.IsEmpty() {
+				t.Fatalf("a is asked to %s, errant %s", spec.Goal, spec.Errant)
+			}
+			if tc.goal == GoalStand {
+				c.mustWait(d, CodeDiverged)
+				return
+			}
+			c.mustWait(d, CodeCloning)
+			if spec.Source != "c" || spec.Plan == "" {
+				t.Errorf("a copies %q under the plan %q", spec.Source, spec.Plan)
+			}
+		})
+	}
+}
+
+func TestACloneGoesOnUntilItIsDone(t *testing.T) {
+	c, _ := returned(t, gs("a:1-13"), func(*Record, *Status) {})
+	first := c.Specs["a"]
+	// mysqld restarts in the middle of it.
+	c.returns("a", "a3", gs("a:1-12"))
+	c.pass(5 * time.Second).settle()
+	if c.Specs["a"].Revision != first.Revision {
+		t.Fatalf("a restart changes the spec to %+v", c.Specs["a"].Spec)
+	}
+	c.status("a", func(s *Status) { s.SpecRevision, s.State = first.Revision, SpecFailed })
+	if c.settle(); c.Specs["a"].Revision != first.Revision {
+		t.Fatalf("a failure changes the spec to %+v while the donor is there", c.Specs["a"].Spec)
+	}
+	c.status("a", func(s *Status) { s.State = SpecDone })
+	if c.settle(); c.Specs["a"].Goal != GoalFollow || c.Specs["a"].Acks {
+		t.Errorf("after the clone a is asked to %+v", c.Specs["a"].Spec)
+	}
+}
+
+func TestAServerWhoseDataIsNobodysIsCloned(t *testing.T) {
+	for _, problem := range []Code{CodeRewindFailed, CodeCloneUnfinished} {
+		c, _ := returned(t, gs("a:1-12"), func(*Record, *Status) {})
+		if c.Specs["a"].Goal != GoalFollow {
+			t.Fatalf("a is asked to %s", c.Specs["a"].Goal)
+		}
+		c.status("a", func(s *Status) { s.SpecRevision, s.State, s.Problem = c.Specs["a"].Revision, SpecRefused, problem })
+		if c.settle(); c.Specs["a"].Goal != GoalClone {
+			t.Errorf("%s: a is asked to %+v", problem, c.Specs["a"].Spec)
+		}
+	}
+}
+
+func TestTheDonorIsAReplicaOrElseAPrimaryWhoseCommitsDoNotWait(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*table)
+		donor  string
+	}{
+		{"a replica in sync", func(*table) {}, "c"},
+		{"no replica acknowledges", func(c *table) { c.live("c", func(l *Live) { l.Acks, l.Receiver = false, ReceiverConnecting }) }, ""},
+		{"no replica, and the primary acknowledges alone", func(c *table) {
+			c.Record.Suspended = true
+			c.live("c", func(l *Live) { l.Acks, l.Receiver = false, ReceiverConnecting })
+		}, "b"},
+	} {
+		c := healthy(t, "a", "b", "c")
+		c.Record.Primary, c.Record.InSync = "b", []string{"c"}
+		c.live("b", func(l *Live) { l.OpenTerm = 1 })
+		c.status("b", func(s *Status) { s.OpenTerm = 1 })
+		c.live("c", func(l *Live) { l.Source = "b" })
+		tc.change(c)
+		d := &decider{View: c.View, settings: c.s, now: c.now}
+		if got := d.donor(*c.Record, "a"); got != tc.donor {
+			t.Errorf("%s: %q gives the data, want %q", tc.name, got, tc.donor)
+		}
+	}
+}
