@@ -28,7 +28,7 @@ func onNetwork(t *testing.T, o sandbox.Options) *faults.Cluster {
 		t.Fatal(err)
 	}
 	o.Dir, o.Mysqlha = filepath.Join(dir, "s"), harness.Build(t)
-	c, err := faults.Start(t.Context(), o)
+	c, err := faults.Start(t.Context(), o, false)
 	if err != nil {
 		t.Fatal(errors.Join(err, os.RemoveAll(dir)))
 	}

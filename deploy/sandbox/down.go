@@ -27,6 +27,9 @@ func (s *Sandbox) Kill(ctx context.Context, keep bool) error {
 	return s.end(ctx, syscall.SIGKILL, keep)
 }
 
+// Remove removes the files of a sandbox that was ended and kept.
+func (s *Sandbox) Remove() error { return s.layout.remove() }
+
 func (s *Sandbox) end(ctx context.Context, signal syscall.Signal, keep bool) error {
 	unlock, err := lock(s.layout.dir)
 	if err != nil {

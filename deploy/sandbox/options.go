@@ -65,6 +65,10 @@ type Options struct {
 	// Network, if set, gives each host a network namespace of its own, which must
 	// exist; see Hosts.
 	Network *Network
+	// Volume, if set, is given each server's new, empty data folder before anything
+	// is in it, to mount a disk of its own there, say. Whoever does must unmount it
+	// before the sandbox's folder is removed.
+	Volume func(dir string) error
 	// Durability and RequiredAcks are those that the cluster begins with; default
 	// async for one server, available for two, else the product's own.
 	Durability   string

@@ -109,6 +109,9 @@ func (l layout) start(ctx context.Context, o Options, made bool) (s *Sandbox, er
 		if err := l.writeHosts(); err != nil {
 			return nil, err
 		}
+		if err := l.makeVolumes(o.Volume); err != nil {
+			return nil, err
+		}
 		if err := l.initialise(ctx, o.Templates, o.Progress); err != nil {
 			return nil, err
 		}
@@ -129,6 +132,24 @@ func (l layout) start(ctx context.Context, o Options, made bool) (s *Sandbox, er
 		return nil, errors.Join(err, s.stop(stop, syscall.SIGTERM))
 	}
 	return s, nil
+}
+
+// makeVolumes lets somebody mount disks for the servers' data.
+func (l layout) makeVolumes(volume func(dir string) error) error {
+	if volume == nil {
+		return nil
+	}
+	for _, server := range l.serverNames() {
+		dir := l.path(server, "data")
+		err := os.Mkdir(dir, 0o750)
+		if err == nil {
+			err = volume(dir)
+		}
+		if err != nil {
+			return fmt.Errorf("making a disk for %s: %w", server, err)
+		}
+	}
+	return nil
 }
 
 func (l layout) removeIf(made bool) error {

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mysqlha/mysqlha/deploy/sandbox"
 	"github.com/mysqlha/mysqlha/deploy/sandbox/process"
@@ -28,8 +31,21 @@ type Nemesis struct {
 }
 
 // Kinds returns all faults. Those of members of etcd need a cluster whose etcd
-// is separate.
+// is separate; the full disks need disks.
 func Kinds(etcd sandbox.EtcdMode) []Kind {
+	processes, network := ofProcesses(etcd), ofNetwork()
+	kinds := slices.Concat(processes, network, []Kind{
+		{"fill primary disk", onPrimary(fillDisk)},
+		{"fill replica disk", onReplica(fillDisk)},
+		{"restart storm", storm},
+		// One of the network among them at most: its end heals all of it.
+		{"two at once, processes", together(processes, processes)},
+		{"two at once, process and network", together(processes, network)},
+	})
+	return kinds
+}
+
+func ofProcesses(etcd sandbox.EtcdMode) []Kind {
 	kinds := []Kind{
 		{"kill primary mysqld", onPrimary(kill)},
 		{"kill replica mysqld", onReplica(kill)},
@@ -41,6 +57,18 @@ func Kinds(etcd sandbox.EtcdMode) []Kind {
 		{"freeze replica mysqld", onReplica(freeze(""))},
 		{"freeze primary daemon", onPrimary(freeze("/daemon"))},
 		{"freeze primary mysqld and daemon", onPrimary(freezeBoth)},
+	}
+	if etcd == sandbox.EtcdSeparate {
+		for count, name := range []string{"one member", "two members", "all"} {
+			kinds = append(kinds, Kind{"freeze " + name + " of etcd", etcdMembers(count+1, holdFor(2*time.Second, 12*time.Second))},
+				Kind{"kill " + name + " of etcd", etcdMembers(count+1, endAll)})
+		}
+	}
+	return kinds
+}
+
+func ofNetwork() []Kind {
+	return []Kind{
 		{"isolate primary host", onPrimary(cut(func(ctx context.Context, n *Nemesis, server string) error { return n.C.Lab.Isolate(ctx, server) }))},
 		{"isolate replica host", onReplica(cut(func(ctx context.Context, n *Nemesis, server string) error { return n.C.Lab.Isolate(ctx, server) }))},
 		{"drop primary to a replica", onPrimary(cut(func(ctx context.Context, n *Nemesis, server string) error {
@@ -59,15 +87,36 @@ func Kinds(etcd sandbox.EtcdMode) []Kind {
 		{"cut redirector from primary", onPrimary(cut(func(ctx context.Context, n *Nemesis, server string) error {
 			return n.C.Lab.Cut(ctx, server, "redirector")
 		}))},
-		{"restart storm", storm},
+		{"split the hosts in halves", cutOnce(func(ctx context.Context, n *Nemesis) error {
+			hosts := n.C.Lab.Hosts()
+			n.Rng.Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] })
+			return n.C.Lab.Split(ctx, hosts[:len(hosts)/2])
+		})},
 	}
-	if etcd == sandbox.EtcdSeparate {
-		kinds = append(kinds,
-			Kind{"freeze one member of etcd", etcdMembers(1)},
-			Kind{"freeze two members of etcd", etcdMembers(2)},
-			Kind{"freeze all of etcd", etcdMembers(3)})
+}
+
+// together does one of each of two lists at the same time.
+func together(some, others []Kind) func(context.Context, *Nemesis) error {
+	return func(ctx context.Context, n *Nemesis) error {
+		a, b := some[n.Rng.IntN(len(some))], others[n.Rng.IntN(len(others))]
+		// Each draws for itself: the order of two goroutines is nobody's.
+		one, two := n.fork(), n.fork()
+		var group errgroup.Group
+		group.Go(func() error { return named(a.Name, a.Do(ctx, one)) })
+		err := named(b.Name, b.Do(ctx, two))
+		return errors.Join(group.Wait(), err)
 	}
-	return kinds
+}
+
+func named(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+func (n *Nemesis) fork() *Nemesis {
+	return &Nemesis{C: n.C, Rng: rand.New(rand.NewPCG(n.Rng.Uint64(), 1))}
 }
 
 func (n *Nemesis) pick(names []string) string { return names[n.Rng.IntN(len(names))] }
@@ -159,18 +208,39 @@ func freezeBoth(ctx context.Context, n *Nemesis, server string) error {
 	return n.hold(ctx, n.between(time.Second, 10*time.Second), server, server+"/daemon")
 }
 
-func etcdMembers(count int) func(context.Context, *Nemesis) error {
+func etcdMembers(count int, do func(ctx context.Context, n *Nemesis, members []string) error) func(context.Context, *Nemesis) error {
 	return func(ctx context.Context, n *Nemesis) error {
 		members := []string{"etcd1", "etcd2", "etcd3"}
 		n.Rng.Shuffle(3, func(i, j int) { members[i], members[j] = members[j], members[i] })
-		return n.hold(ctx, n.between(2*time.Second, 12*time.Second), members[:count]...)
+		return do(ctx, n, members[:count])
 	}
 }
 
-// cut changes the network for a while; a cut that dropped nothing was none.
+func holdFor(least, most time.Duration) func(context.Context, *Nemesis, []string) error {
+	return func(ctx context.Context, n *Nemesis, targets []string) error {
+		return n.hold(ctx, n.between(least, most), targets...)
+	}
+}
+
+func endAll(ctx context.Context, n *Nemesis, targets []string) error {
+	var group errgroup.Group
+	for _, target := range targets {
+		group.Go(func() error { return n.end(ctx, target) })
+	}
+	return group.Wait()
+}
+
+// cut is cutOnce of one server.
 func cut(do act) act {
 	return func(ctx context.Context, n *Nemesis, server string) error {
-		if err := do(ctx, n, server); err != nil {
+		return cutOnce(func(ctx context.Context, n *Nemesis) error { return do(ctx, n, server) })(ctx, n)
+	}
+}
+
+// cutOnce changes the network for a while; a cut that dropped nothing was none.
+func cutOnce(do func(context.Context, *Nemesis) error) func(context.Context, *Nemesis) error {
+	return func(ctx context.Context, n *Nemesis) error {
+		if err := do(ctx, n); err != nil {
 			return err
 		}
 		waitErr := sleep(ctx, n.between(2*time.Second, 12*time.Second))

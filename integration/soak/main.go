@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"flag"
 	"fmt"
@@ -97,7 +98,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if s.calm {
 		o.Etcd = sandbox.EtcdEmbedded // As most clusters have it.
 	}
-	c, err := faults.Start(ctx, o)
+	c, err := faults.Start(ctx, o, !s.calm)
 	if err != nil {
 		return err
 	}
@@ -137,6 +138,17 @@ func soak(ctx context.Context, s settings, c *faults.Cluster, out io.Writer) err
 	if err != nil {
 		return err
 	}
+	readers := make(map[string]*sql.DB)
+	for name, addr := range map[string]string{"write port": c.WriteAddr(), "read port": c.ReadAddr()} {
+		if readers[name], err = c.OpenApp(addr); err != nil {
+			return err
+		}
+		defer readers[name].Close() // Its sessions are over by then.
+	}
+	reads, err := faults.StartReads(ctx, db, readers)
+	if err != nil {
+		return err
+	}
 	n := &faults.Nemesis{C: c, Rng: rand.New(rand.NewPCG(s.seed, 1))}
 	kinds := faults.Kinds(sandbox.EtcdSeparate)
 	end := time.Now().Add(time.Duration(s.minutes * float64(time.Minute)))
@@ -159,9 +171,27 @@ func soak(ctx context.Context, s settings, c *faults.Cluster, out io.Writer) err
 		fmt.Fprintf(out, "%4d  %-34s %6.1f s until whole%s\n", len(all), t.kind, t.to.Sub(t.from).Seconds(), note)
 	}
 	appendErr := appends.Stop()
+	staleErr := tellStaleness(reads.Stop(), out)
 	result := stopLoad()
 	stopped = true
-	return errors.Join(broken, report(ctx, c, all, result, appends, appendErr, out))
+	return errors.Join(broken, staleErr, report(ctx, c, all, result, appends, appendErr, out))
+}
+
+// staleBound is how old a read may be: at the write port what a primary shows that
+// is cut off (the fence deadline, and what its gate adds when its daemon is dead),
+// at the read port redirect.max_lag; both and the time until that is noticed.
+var staleBound = map[string]time.Duration{"write port": 8 * time.Second, "read port": 13 * time.Second}
+
+func tellStaleness(stale map[string]faults.Staleness, out io.Writer) error {
+	var errs []error
+	for name, bound := range staleBound {
+		s := stale[name]
+		fmt.Fprintf(out, "%d reads at the %s, stale by %.2f s at the worst (bound %s)\n", s.Reads, name, s.Worst.Seconds(), bound)
+		if s.Worst > bound || s.Reads == 0 {
+			errs = append(errs, fmt.Errorf("%d reads at the %s, stale by up to %s", s.Reads, name, s.Worst))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // bring injects one fault and waits until the cluster is whole again.
@@ -212,13 +242,22 @@ func report(ctx context.Context, c *faults.Cluster, all []trouble, result load.R
 		id, _ := c.ServerID(server) // The history names no others.
 		return id
 	})
-	sameErr := c.SameEverywhere(ctx, result.Table, "appends")
+	sameErr := c.SameEverywhere(ctx, result.Table, "appends", "counter")
 	var state api.Cluster
 	state, err = c.Cluster(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n%d faults of %d kinds observed, %d not; term %d; %d servers built anew by hand\n", observed, len(gaps), len(all)-observed, state.Record.Term, c.Rebuilt)
+	fmt.Fprintf(out, "\n%d faults of %d kinds observed, %d not; term %d\n", observed, len(gaps), len(all)-observed, state.Record.Term)
+	rewinds, err := c.CountLogged("mysqld.log", "the rewind is verified")
+	if err != nil {
+		return err
+	}
+	clones, err := c.CountLogged("mysqlhad.log", "this server was built anew")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%d former primaries rewound, %d servers cloned; no hand was lent\n", rewinds, clones)
 	fmt.Fprintf(out, "%s\n%d appends acknowledged; split acknowledgements: %d\n", check, appends.Acknowledged(), len(splits))
 	var errs []error
 	if !check.OK() {
