@@ -13,7 +13,7 @@ GOFLAGS := -buildvcs=false
 GOTOOLCHAIN := local
 export GOPROXY GOFLAGS GOTOOLCHAIN
 
-# bench-failover: how many failovers; what the faults are drawn from; the servers to use; what befalls the primary. Empty: its own default.
+# bench-failover, bench-rejoin: how many; what the faults are drawn from; the servers to use; what befalls the primary. Empty: its own default.
 N := 20
 SEED :=
 POOL :=
@@ -25,7 +25,7 @@ STEPS := 2000000
 # soak, calm: for how long.
 MINUTES := 60
 
-.PHONY: help build mysqld vet unit integration test simulate faults soak calm demo bench-failover clean
+.PHONY: help build mysqld vet unit integration test simulate faults soak calm demo bench-failover bench-rejoin clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -71,6 +71,9 @@ demo: build ## a cluster on this machine that loses its primary before your eyes
 bench-failover: build ## measure failovers: N=20 SEED= POOL= FAULT=kill|stop
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go run ./integration/benchfailover \
 	  -n $(N) -fault $(FAULT) $(if $(SEED),-seed $(SEED)) $(if $(POOL),-pool $(POOL))
+
+bench-rejoin: build ## measure how a lost primary comes back: N=50 FAULT=kill|partition|stop (root, iproute2, nftables)
+	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go run ./integration/benchrejoin -n $(N) -fault $(FAULT)
 
 clean: ## remove what was built (a fetched mysqld stays in its cache)
 	rm -rf bin

@@ -93,6 +93,7 @@ func TestS6S7_AnUnacknowledgedTailIsRewound(t *testing.T) {
 	if r.State != process.RewindVerified || r.Prepared < 4 || r.RolledBack < r.Prepared || r.Term != before.Term {
 		t.Errorf("the rewind: %+v", r)
 	}
+	awaitMetric(t, s, before.Primary, `mysqlha_rejoins_total{way="rewound"}`, 1)
 	c := &faults.Cluster{Sandbox: s}
 	within(t, "all servers have the same data", func(ctx context.Context) error { return c.SameEverywhere(ctx, "tail") })
 	old := openAdmin(t, s, before.Primary)
@@ -121,6 +122,8 @@ func TestS7_ATailThatCannotBeTakenBackIsReplacedByAClone(t *testing.T) {
 	awaitCluster(t, s, "the old primary is back in sync", func(c api.Cluster) bool { return sandbox.Settled(c) && c.Record.Term == before.Term+1 })
 	c := &faults.Cluster{Sandbox: s}
 	within(t, "all servers have the same data", func(ctx context.Context) error { return c.SameEverywhere(ctx, "tail") })
+	awaitMetric(t, s, before.Primary, `mysqlha_rejoins_total{way="rewind refused"}`, 1)
+	awaitMetric(t, s, before.Primary, `mysqlha_rejoins_total{way="cloned"}`, 1)
 	note, _, err := process.ReadClone(filepath.Join(s.StateDir(before.Primary), "clone.json"))
 	if err != nil || !note.Done {
 		t.Fatalf("the clone: %+v, %v", note, err)
@@ -140,7 +143,7 @@ func TestS7_ATailThatCannotBeTakenBackIsReplacedByAClone(t *testing.T) {
 }
 
 // What somebody wrote on a replica is named, and nothing that decides by itself
-// throws it away (S7).
+// throws it away. A human may (S7).
 func TestS7_WhatSomebodyWroteOnAReplicaIsNotDiscarded(t *testing.T) {
 	s := harness.Start(t, sandbox.Options{})
 	before := record(t, s)
@@ -180,6 +183,15 @@ func TestS7_WhatSomebodyWroteOnAReplicaIsNotDiscarded(t *testing.T) {
 	}
 	if removals != 1 {
 		t.Errorf("it was removed from the in-sync set %d times", removals)
+	}
+	// A human gives them up.
+	awaitCluster(t, s, "they are named", func(c api.Cluster) bool { return !serverOf(c, server).Errant.IsEmpty() })
+	out, err := exec.CommandContext(t.Context(), harness.Build(t), "rejoin", "--context", s.Context(), "--discard", server).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "is in sync again") {
+		t.Errorf("mysqlha rejoin: %v\n%s", err, out)
+	}
+	if err := openAdmin(t, s, server).QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'notes'").Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d databases are left (%v)", left, err)
 	}
 }
 

@@ -114,7 +114,12 @@ func (w *worker) finishClone(ctx context.Context, note process.Clone) error {
 	if err := process.WriteClone(w.m.o.CloneFile, note); err != nil {
 		return err
 	}
-	w.m.log.Info("this server was built anew", "donor", note.Donor, "took", time.Since(note.At).Round(time.Millisecond), "kept", note.Kept)
+	took := time.Since(note.At)
+	if w.m.o.Events != nil {
+		w.m.o.Events.Rejoined(WayCloned)
+		w.m.o.Events.Cloned(took)
+	}
+	w.m.log.Info("this server was built anew", "donor", note.Donor, "took", took.Round(time.Millisecond), "kept", note.Kept)
 	return nil
 }
 

@@ -90,6 +90,10 @@ type Events interface {
 	// it took from the decision until it was proven not writable, and how long from
 	// the last proof that its term was current.
 	Fenced(cause string, took, sinceProof time.Duration)
+	// Rejoined is told in which of the ways the server was let come back with the
+	// primary's data, Cloned how long a clone took.
+	Rejoined(way string)
+	Cloned(took time.Duration)
 }
 
 // Member is the daemon beside one mysqld.
@@ -107,6 +111,9 @@ type Member struct {
 	committed, pending atomic.Pointer[time.Time]
 	// cloneDone of cloneTotal bytes of a clone under way are here.
 	cloneDone, cloneTotal atomic.Uint64
+	// rewindAt is of the rewind that was counted last, or when this daemon began;
+	// the poller's.
+	rewindAt time.Time
 	// rooms counts how often max_connections was raised, roomAt is when last;
 	// the poller's.
 	rooms  int
@@ -125,7 +132,7 @@ func New(o Options) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{o: o, log: o.Logger.With("server", o.Server), terms: terms,
+	m := &Member{o: o, log: o.Logger.With("server", o.Server), terms: terms, rewindAt: time.Now(),
 		inbox: make(chan func(*state), 64), kick: make(chan struct{}, 1)}
 	m.status.changed = make(chan struct{}, 1)
 	return m, nil
@@ -174,6 +181,7 @@ func (m *Member) poll(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		m.countGate()
+		m.countRewind()
 		p := m.look(ctx)
 		m.send(ctx, func(s *state) { s.polled(p) })
 		select {

@@ -46,3 +46,31 @@ func (w *worker) awaitVerified(ctx context.Context) error {
 		}
 	}
 }
+
+// The ways in which a server is let come back with the primary's data.
+const (
+	WayRewound       = "rewound"
+	WayRewindRefused = "rewind refused"
+	WayRewindFailed  = "rewind failed"
+	WayCloned        = "cloned"
+)
+
+// Ways returns all of them.
+func Ways() []string { return []string{WayRewound, WayRewindRefused, WayRewindFailed, WayCloned} }
+
+// countRewind counts what the gate did, which has no metrics of its own.
+func (m *Member) countRewind() {
+	r, found, err := process.ReadRewind(m.o.RewindFile)
+	if err != nil || !found || !r.At.After(m.rewindAt) {
+		return // What cannot be read is said by whoever needs it.
+	}
+	way := map[process.RewindState]string{process.RewindVerified: WayRewound, process.RewindRefused: WayRewindRefused, process.RewindFailed: WayRewindFailed}[r.State]
+	if way == "" {
+		return // Not judged yet.
+	}
+	m.rewindAt = r.At
+	m.log.Warn("the gate dealt with what the primary does not have", "outcome", r.State, "reason", r.Why, "transactions", r.GTIDs, "kept", r.Kept)
+	if m.o.Events != nil {
+		m.o.Events.Rejoined(way)
+	}
+}

@@ -40,6 +40,9 @@ func busy() *metrics.Registry {
 	r.Probed("sql", "db2", time.Second, decide.FailureSilent)
 	r.LeaderTicked(30 * time.Millisecond)
 	r.WatchFences([]string{"hung"})
+	r.WatchRejoins([]string{"cloned"})
+	r.Rejoined("rewound")
+	r.Cloned(9 * time.Second)
 	r.Fenced("no proof", 20*time.Millisecond, 5*time.Second)
 	o := metrics.NewRedirectObserver[redirect.Port, redirect.Cause, redirect.HoldOutcome, redirect.RefuseReason](r)
 	o.SessionOpened(redirect.WritePort, "db1")
@@ -98,7 +101,7 @@ func TestEachReportIsShown(t *testing.T) {
 		`mysqlha_replica_lag_seconds NaN`, `mysqlha_replica_lag_transactions 3`, `mysqlha_commit_age_seconds 0.25`,
 		`mysqlha_probe_duration_seconds_count{probe="sql",server="db2"} 1`,
 		`mysqlha_probe_failures_total{kind="silent",probe="sql",server="db2"} 1`, `mysqlha_probe_failures_total{kind="refused",probe="sql",server="db2"} 0`,
-		`mysqlha_fences_total{cause="no proof"} 1`, `mysqlha_fence_seconds_count{cause="no proof"} 1`, `mysqlha_fence_since_proof_seconds_sum{cause="no proof"} 5`, `mysqlha_fences_total{cause="hung"} 0`, `mysqlha_leader_tick_late_seconds_bucket{le="0.05"} 1`,
+		`mysqlha_fences_total{cause="no proof"} 1`, `mysqlha_fence_seconds_count{cause="no proof"} 1`, `mysqlha_fence_since_proof_seconds_sum{cause="no proof"} 5`, `mysqlha_fences_total{cause="hung"} 0`, `mysqlha_rejoins_total{way="rewound"} 1`, `mysqlha_rejoins_total{way="cloned"} 0`, `mysqlha_clone_seconds_sum 9`, `mysqlha_leader_tick_late_seconds_bucket{le="0.05"} 1`,
 		`mysqlha_redirect_sessions{port="write",server="db1"} 1`, `mysqlha_redirect_sessions_opened_total{port="write",server="db1"} 2`,
 		`mysqlha_redirect_sessions_closed_total{cause="new_term",port="write"} 1`, `mysqlha_redirect_bytes_total{direction="down",port="write"} 20`,
 		`mysqlha_redirect_held_connections{port="write"} 1`, `mysqlha_redirect_hold_seconds_count{outcome="connected",port="write"} 1`,

@@ -15,6 +15,8 @@ type watch struct {
 	fences   *prometheus.CounterVec
 	fencing  *prometheus.HistogramVec
 	unproven *prometheus.HistogramVec
+	rejoins  *prometheus.CounterVec
+	cloning  prometheus.Histogram
 }
 
 func newWatch() *watch {
@@ -27,11 +29,14 @@ func newWatch() *watch {
 			[]float64{.005, .01, .025, .05, .1, .2, .4, .8, 1.6, 3.2}, "cause"),
 		unproven: histograms("fence_since_proof_seconds", "The time from the last proof that the local server was the primary of the newest term until it was fenced and proven not writable, by cause.",
 			[]float64{.25, .5, 1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 30}, "cause"),
+		rejoins: counters("rejoins_total", "What was done to let the local server come back with the primary's data, by way: what it had beyond that was rewound, could not be, or was replaced by a clone.", "way"),
+		cloning: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "clone_seconds",
+			Help: "How long building the local server anew as a clone took, mysqld's restart included.", Buckets: []float64{1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600}}),
 	}
 }
 
 func (w *watch) all() []prometheus.Collector {
-	return []prometheus.Collector{w.probes, w.failures, w.fences, w.fencing, w.unproven}
+	return []prometheus.Collector{w.probes, w.failures, w.fences, w.fencing, w.unproven, w.rejoins, w.cloning}
 }
 
 // WatchServer makes the metrics of a kind of probe of a server exist before its
@@ -70,3 +75,17 @@ func (r *Registry) Fenced(cause string, took, sinceProof time.Duration) {
 	r.watch.fencing.WithLabelValues(cause).Observe(took.Seconds())
 	r.watch.unproven.WithLabelValues(cause).Observe(sinceProof.Seconds())
 }
+
+// WatchRejoins makes the metrics of all ways back exist before the first.
+func (r *Registry) WatchRejoins(ways []string) {
+	for _, way := range ways {
+		r.watch.rejoins.WithLabelValues(way)
+	}
+}
+
+// Rejoined reports what was done to let the local server come back, as a closed
+// set of the caller's.
+func (r *Registry) Rejoined(way string) { r.watch.rejoins.WithLabelValues(way).Inc() }
+
+// Cloned reports how long a clone took.
+func (r *Registry) Cloned(took time.Duration) { r.watch.cloning.Observe(took.Seconds()) }

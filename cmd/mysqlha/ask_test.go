@@ -37,6 +37,9 @@ func (d daemon) Ready(context.Context) error { return nil }
 func (d daemon) Policy(context.Context) (decide.Policy, error) { return decide.Policy{}, nil }
 
 func (d daemon) SetPolicy(_ context.Context, want decide.Policy) (decide.Policy, error) {
+	if want.Discard != nil && want.Discard["db3"].String() != second+":801-812" {
+		return want, &api.RefusedError{Reason: "that is not what db3 has"}
+	}
 	return want, nil
 }
 
@@ -96,6 +99,7 @@ func daemonFor(t *testing.T, c api.Cluster) string {
 func TestCommandsAskADaemon(t *testing.T) {
 	good := daemonFor(t, healthy())
 	down := daemonFor(t, failingOver())
+	apart := daemonFor(t, diverged())
 	other := healthy()
 	other.Name = "warehouse"
 	foreign := daemonFor(t, other)
@@ -120,6 +124,12 @@ func TestCommandsAskADaemon(t *testing.T) {
 		{"a stage that failed is named and the code is 1", []string{"fence", "--test", "--context", good, "db3"}, 1, "undo                  1 ms  FAILED: it hangs", "did not hold"},
 		{"a primary is not fenced", []string{"fence", "--test", "--context", good, "db1"}, 1, "", "it answered 409: db1 is the primary"},
 		{"there is nothing to fence but for a test", []string{"fence", "--context", good, "db2"}, 2, "", "mysqlha fence --test db2"},
+		{"a server that is well is left alone", []string{"rejoin", "--context", good, "--discard", "db2"}, 0, "db2 is in sync\n", ""},
+		{"what only one server has is named", []string{"rejoin", "--context", apart, "db3"}, 1, "", "db3 holds 12 transactions that nobody else has: "},
+		{"and how it is given up", []string{"rejoin", "--context", apart, "db3"}, 1, "", "mysqlha rejoin db3 --discard gives them up"},
+		{"and given up by name", []string{"rejoin", "--context", apart, "--discard", "--no-wait", "db3"}, 0, "db3 is diverged, and will be built anew without " + second + ":801-812\n", ""},
+		{"an unknown server is named", []string{"rejoin", "--context", good, "db9"}, 1, "", `"db9" is not a server`},
+		{"one server is enough", []string{"rejoin", "--context", good, "db1", "db2"}, 2, "", "mysqlha rejoin SERVER"},
 		{"history lists what has ended", []string{"history", "--context", good, "--limit", "1"}, 0, "db3 -> db1", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

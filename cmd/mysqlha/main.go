@@ -95,6 +95,7 @@ func (t tool) app(args []string) *cli.App {
 			{Name: "history", Usage: "list the terms and plans that have ended", Flags: append(clientFlags(), limitFlag()), Action: t.history},
 			t.settingsCommand(),
 			t.fenceCommand(),
+			t.rejoinCommand(),
 			t.certsCommand(),
 			sandbox.Command(),
 			{Name: "version", Usage: "print the version", Action: t.version},

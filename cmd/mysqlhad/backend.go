@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/mysqlha/mysqlha/api"
 	"github.com/mysqlha/mysqlha/member"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication/gtid"
 )
 
 // askTimeout bounds what another daemon may take to answer a question that
@@ -138,6 +140,17 @@ func (b *backend) SetPolicy(ctx context.Context, want decide.Policy) (decide.Pol
 	}
 	if want.MaxLag != 0 {
 		now.MaxLag = want.MaxLag
+	}
+	for server, set := range want.Discard {
+		if _, known := b.d.cfg.Server(server); !known {
+			return now, &api.RefusedError{Reason: fmt.Sprintf("%q is not a server of this cluster", server)}
+		}
+		discard := maps.Clone(now.Discard)
+		if discard == nil {
+			discard = make(map[string]gtid.Set)
+		}
+		discard[server] = set
+		now.Discard = discard
 	}
 	if err := now.Check(len(b.d.cfg.Servers)); err != nil {
 		return now, &api.RefusedError{Reason: err.Error()}

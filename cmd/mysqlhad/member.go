@@ -30,6 +30,7 @@ func newMemberRole(d *daemon, e *elector) (_ *memberRole, err error) {
 	cfg := d.cfg
 	m := &memberRole{d: d}
 	d.metrics.WatchFences(member.Causes())
+	d.metrics.WatchRejoins(member.Ways())
 	defer func() {
 		if err != nil {
 			m.close()

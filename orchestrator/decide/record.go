@@ -42,6 +42,10 @@ type Policy struct {
 	// the time of the last heartbeat row it has; 0 for what the configuration
 	// says.
 	MaxLag time.Duration `json:"max_lag_ns,omitempty"`
+	// Discard are transactions, by server, that nobody else has and that a human
+	// gives up: that server may be built anew as a clone although somebody may have
+	// been told of them (S7).
+	Discard map[string]gtid.Set `json:"discard,omitempty"`
 }
 
 // Over returns the policy with what it leaves open taken from the record.

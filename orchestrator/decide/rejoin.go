@@ -44,8 +44,11 @@ func unusable(problem Code) bool {
 // to have been acknowledged: the server wrote them as the primary of a term after
 // which every one was opened complete, and has followed nobody since; or they are
 // others' and it received them in such a term. What somebody wrote on a replica
-// is for a human to judge (S7).
+// is for a human to judge, who may have done so (S7).
 func (d *decider) discardable(r Record, name string, errant gtid.Set) bool {
+	if d.Policy != nil && d.Policy.Discard[name].Contains(errant) {
+		return true
+	}
 	st := d.Statuses[name]
 	complete := func(term uint64) bool { return term > 0 && term < r.Term && term >= r.CompleteSince }
 	if st.ServerUUID == "" || st.Weakened {
@@ -114,7 +117,7 @@ func (d *decider) noteStanding(name string, spec Spec) {
 		out := fmt.Sprintf("%s has %d transactions that %s does not have: %s; it neither replicates nor serves", name, spec.Errant.Count(), d.Record.Primary, spec.Errant)
 		switch {
 		case !d.discardable(*d.Record, name, spec.Errant):
-			d.wait(CodeDiverged, name, out, "look at them with mysqlbinlog; somebody may have been told of them, so a human must decide, and build the server anew")
+			d.wait(CodeDiverged, name, out, "look at them with mysqlbinlog; somebody may have been told of them, so a human must decide: mysqlha rejoin "+name+" --discard")
 		case d.cloneElsewhere(name) != "":
 			d.wait(CodeDiverged, name, out+fmt.Sprintf("; it is built anew after %s", d.cloneElsewhere(name)), "")
 		default:

@@ -60,6 +60,23 @@ func TestS7_OnlyWhatNobodyWasToldOfIsReplacedByAClone(t *testing.T) {
 	}
 }
 
+func TestS7_AHumanMayGiveUpTransactionsByName(t *testing.T) {
+	c, _ := returned(t, gs("a:1-12,d:1-2"), func(*Record, *Status) {})
+	for _, tc := range []struct {
+		discard map[string]gtid.Set
+		goal    Goal
+	}{
+		{map[string]gtid.Set{"a": gs("d:1")}, GoalStand},
+		{map[string]gtid.Set{"c": gs("d:1-2")}, GoalStand},
+		{map[string]gtid.Set{"a": gs("d:1-5")}, GoalClone},
+	} {
+		c.Policy = &Policy{Discard: tc.discard}
+		if c.settle(); c.Specs["a"].Goal != tc.goal {
+			t.Errorf("%v given up: a is asked to %s", tc.discard, c.Specs["a"].Goal)
+		}
+	}
+}
+
 func TestACloneGoesOnUntilItIsDone(t *testing.T) {
 	c, _ := returned(t, gs("a:1-13"), func(*Record, *Status) {})
 	first := c.Specs["a"]

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/mysqlha/mysqlha/api"
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication/gtid"
+)
+
+const rejoinHelp = `Servers come back by themselves: rewound, or built anew as a clone of a replica. One that holds transactions of which
+somebody may have been told, and that nobody else has, waits for a human: they were written on a replica, or lost by a
+failover in async. mysqlha rejoin SERVER names them; look at them with mysqlbinlog. With --discard they are given up: the
+server becomes a clone of another, and a copy of them is kept in its daemon's folder (replaced-...).`
+
+func (t tool) rejoinCommand() *cli.Command {
+	return &cli.Command{Name: "rejoin", Usage: "bring a server back that holds what nobody else has", ArgsUsage: "SERVER", Description: rejoinHelp,
+		Flags: append(clientFlags(),
+			&cli.BoolFlag{Name: "discard", Usage: "give up the transactions that only this server has"},
+			&cli.BoolFlag{Name: "no-wait", Usage: "do not wait until the server is in sync"}),
+		Action: t.rejoin}
+}
+
+// rejoined is what came of it.
+type rejoined struct {
+	Server string `json:"server"`
+	// Discarded are what was given up.
+	Discarded gtid.Set `json:"discarded"`
+	// State is the server's, InSync whether it is in the in-sync set.
+	State  api.State `json:"state"`
+	InSync bool      `json:"in_sync"`
+	// Took is how long it was waited for.
+	Took time.Duration `json:"took_ns"`
+}
+
+func (t tool) rejoin(c *cli.Context) error {
+	if c.NArg() != 1 {
+		return &usageError{"name one server: mysqlha rejoin SERVER"}
+	}
+	server := c.Args().First()
+	_, err := ask(t, c, func(ctx context.Context, client *api.Client, name string) (rejoined, error) {
+		cluster, err := clusterOf(ctx, client, name)
+		if err != nil {
+			return rejoined{}, err
+		}
+		s, err := serverOf(cluster, server)
+		if err != nil {
+			return rejoined{}, err
+		}
+		r := rejoined{Server: server, State: s.State, InSync: s.InSync}
+		switch {
+		case s.Errant.IsEmpty():
+			return r, nil
+		case !c.Bool("discard") && s.State != api.StateCloning:
+			return r, fmt.Errorf("%s holds %d transactions that nobody else has: %s\nlook at them with mysqlbinlog on its host; mysqlha rejoin %s --discard gives them up", server, s.Errant.Count(), s.Errant, server)
+		}
+		if r.Discarded = s.Errant; c.Bool("discard") {
+			if _, err := client.SetPolicy(ctx, decide.Policy{Discard: map[string]gtid.Set{server: s.Errant}}); err != nil {
+				return r, err
+			}
+		}
+		if c.Bool("no-wait") {
+			return r, nil
+		}
+		return t.awaitInSync(c.Context, client, r)
+	}, rejoinText)
+	return err
+}
+
+func serverOf(c api.Cluster, name string) (api.Server, error) {
+	i := slices.IndexFunc(c.Servers, func(s api.Server) bool { return s.Name == name })
+	if i < 0 {
+		return api.Server{}, fmt.Errorf("%q is not a server of this cluster", name)
+	}
+	return c.Servers[i], nil
+}
+
+// awaitInSync waits until the server is in sync and tells on stderr how far it
+// is. Only the end of ctx ends it: a large server takes hours.
+func (t tool) awaitInSync(ctx context.Context, client *api.Client, r rejoined) (rejoined, error) {
+	begun := time.Now()
+	told := ""
+	for {
+		short, cancel := context.WithTimeout(ctx, pollTimeout)
+		cluster, err := client.Cluster(short)
+		cancel()
+		if err == nil {
+			s, err := serverOf(cluster, r.Server)
+			if err != nil {
+				return r, err
+			}
+			if r.State, r.InSync, r.Took = s.State, s.InSync, time.Since(begun); r.InSync {
+				return r, nil
+			}
+			if now := progressText(s, cluster); now != told {
+				told = now
+				fmt.Fprintf(t.stderr, "%6.1f s  %s\n", r.Took.Seconds(), now)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return r, errors.Join(fmt.Errorf("%s is not in sync yet, and will go on without this command", r.Server), context.Cause(ctx))
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+const (
+	pollEvery   = 500 * time.Millisecond
+	pollTimeout = 5 * time.Second
+)
+
+func progressText(s api.Server, c api.Cluster) string {
+	for _, w := range c.Decision.Waits {
+		if w.Server == s.Name {
+			return string(s.State) + ": " + w.Detail
+		}
+	}
+	return string(s.State)
+}
+
+func rejoinText(r rejoined) string {
+	switch {
+	case r.Discarded.IsEmpty() && r.InSync:
+		return r.Server + " is in sync\n"
+	case r.Discarded.IsEmpty():
+		return fmt.Sprintf("%s is %s and holds nothing that nobody else has; it comes back by itself\n", r.Server, r.State)
+	case r.InSync:
+		return fmt.Sprintf("%s is in sync again after %s, without %s\n", r.Server, short(r.Took), r.Discarded)
+	}
+	return fmt.Sprintf("%s is %s, and will be built anew without %s\n", r.Server, r.State, r.Discarded)
+}
