@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -234,6 +235,55 @@ func (c *Client) TestFence(ctx context.Context, want FenceRequest) (decide.Fence
 		return report, fmt.Errorf("testing the fence of %s: %s: %w", want.Server, e.address, err)
 	}
 	return report, nil
+}
+
+// Kept lists what a server had and gave up.
+func (c *Client) Kept(ctx context.Context, server string) ([]decide.Kept, error) {
+	kept, err := first[[]decide.Kept](ctx, c, "/v1/kept?server="+url.QueryEscape(server))
+	if err != nil {
+		return nil, fmt.Errorf("asking what %s has kept: %w", server, err)
+	}
+	return kept, nil
+}
+
+// OpenKept opens one of them; the caller closes it. It needs a client
+// certificate.
+func (c *Client) OpenKept(ctx context.Context, server, name string) (io.ReadCloser, error) {
+	var file io.ReadCloser
+	path := "/v1/kept/file?server=" + url.QueryEscape(server) + "&name=" + url.QueryEscape(name)
+	var causes []error
+	// Not by each: the time of one attempt is not that of a large file.
+	for _, e := range c.endpoints {
+		var err error
+		if file, err = e.open(ctx, path); err == nil {
+			return file, nil
+		}
+		causes = append(causes, fmt.Errorf("%s: %w", e.address, err))
+	}
+	return nil, fmt.Errorf("fetching %s of %s: %w", name, server, errors.Join(causes...))
+}
+
+// open returns the body of an answer as it comes.
+func (e *endpoint) open(ctx context.Context, path string) (io.ReadCloser, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+e.address+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := e.transport.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode == http.StatusOK {
+		return response.Body, nil
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("reading the answer: %w", err)
+	}
+	var failure Failure
+	_ = json.Unmarshal(data, &failure) // without a reason the status says it
+	return nil, &AnswerError{Status: response.StatusCode, Reason: failure.Reason}
 }
 
 // first returns what the first endpoint that answers holds at path.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -66,6 +67,14 @@ func newHandler(o Options) http.Handler {
 		"/v1/member": h.live,
 		"/v1/why":    answer(h.why),
 		"/v1/start":  answer(h.start, "term", "waited"),
+		"/v1/kept": answer(func(ctx context.Context, q url.Values) (any, error) {
+			kept, err := o.Backend.Kept(ctx, q.Get("server"))
+			if kept == nil {
+				kept = []decide.Kept{} // an empty list, not null
+			}
+			return kept, err
+		}, "server"),
+		"/v1/kept/file": h.keptFile,
 	}
 	h.changes = map[string]http.HandlerFunc{
 		"/v1/policy":     change(backendTimeout, "the settings", o.Backend.SetPolicy),
@@ -196,6 +205,42 @@ func (h *handler) why(ctx context.Context, _ url.Values) (any, error) {
 	return why, err
 }
 
+// keptFile sends a file with transactions. It holds data, so it needs a client
+// certificate, and may take its time.
+func (h *handler) keptFile(w http.ResponseWriter, r *http.Request) {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 { // Verified where there is one.
+		write(w, r, http.StatusForbidden, Failure{Reason: "data needs a client certificate of the cluster's CA"})
+		return
+	}
+	q, err := queryOf(r.URL.RawQuery, []string{"server", "name"})
+	if err != nil {
+		write(w, r, http.StatusBadRequest, Failure{Reason: err.Error()})
+		return
+	}
+	file, err := h.options.Backend.OpenKept(r.Context(), q.Get("server"), q.Get("name"))
+	if err != nil {
+		write(w, r, statusOf(err), Failure{Reason: err.Error()})
+		return
+	}
+	defer file.Close()
+	// The connection's own deadline is for short answers.
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
+		write(w, r, http.StatusServiceUnavailable, Failure{Reason: err.Error()})
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	_, _ = io.Copy(w, file) // A client that went away is its own affair; one that stays sees the end missing.
+}
+
+// statusOf is the status of a failure: a refusal is the asker's.
+func statusOf(err error) int {
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		return http.StatusConflict
+	}
+	return http.StatusServiceUnavailable
+}
+
 // start answers this host's gate.
 func (h *handler) start(ctx context.Context, q url.Values) (any, error) {
 	if h.options.Member == nil {
@@ -249,7 +294,7 @@ func answer(get func(context.Context, url.Values) (any, error), parameters ...st
 		case badRequest:
 			write(w, r, http.StatusBadRequest, Failure{Reason: err.Error()})
 		default:
-			write(w, r, http.StatusServiceUnavailable, Failure{Reason: err.Error()})
+			write(w, r, statusOf(err), Failure{Reason: err.Error()})
 		}
 	}
 }

@@ -73,6 +73,20 @@ func (w *world) SetPolicy(_ context.Context, want decide.Policy) (decide.Policy,
 	return want, w.err
 }
 
+func (w *world) Kept(_ context.Context, server string) ([]decide.Kept, error) {
+	if server != "db1" {
+		return nil, &RefusedError{"it is not a server"}
+	}
+	return nil, w.err
+}
+
+func (w *world) OpenKept(_ context.Context, server, name string) (io.ReadCloser, error) {
+	if server != "db1" {
+		return nil, &RefusedError{"it is not a server"}
+	}
+	return io.NopCloser(strings.NewReader(strings.Repeat(name, 1<<20))), w.err
+}
+
 func (w *world) TestFence(_ context.Context, want FenceRequest) (decide.FenceTest, error) {
 	if want.Server == "db1" {
 		return decide.FenceTest{}, &RefusedError{"it is the primary"}
@@ -436,6 +450,36 @@ func TestTheGateIsAdvisedByItsOwnDaemon(t *testing.T) {
 		var answer *AnswerError
 		if _, err := first[decide.StartAnswer](t.Context(), client, "/v1/start"+query); !errors.As(err, &answer) || answer.Status != http.StatusBadRequest {
 			t.Errorf("%q: %v", query, err)
+		}
+	}
+}
+
+func TestWhatWasKeptIsSentToWhoHasACertificate(t *testing.T) {
+	files := authority(t)
+	address := serve(t, files, &world{}, &world{})
+	with, err := NewClient(Endpoint{Address: address, TLS: certs.ClientConfig(files, "127.0.0.1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	without, err := NewClient(Endpoint{Address: address, TLS: certs.ClientConfig(certs.Files{CA: files.CA}, "127.0.0.1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := without.Kept(t.Context(), "db1"); err != nil || kept == nil || len(kept) > 0 {
+		t.Errorf("the list: %v, %v", kept, err)
+	}
+	file, err := with.OpenKept(t.Context(), "db1", "abc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if text, err := io.ReadAll(file); err != nil || len(text) != 3<<20 {
+		t.Errorf("%d bytes, %v", len(text), err)
+	}
+	for client, want := range map[*Client]int{with: http.StatusConflict, without: http.StatusForbidden} {
+		var answer *AnswerError
+		if _, err := client.OpenKept(t.Context(), "db7", "abc"); !errors.As(err, &answer) || answer.Status != want {
+			t.Errorf("want %d: %v", want, err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
@@ -145,6 +146,10 @@ type Backend interface {
 	// again, with kill after it was killed and started anew by its supervisor. An
 	// error that wraps a *RefusedError says why it was not done.
 	TestFence(ctx context.Context, want FenceRequest) (decide.FenceTest, error)
+	// Kept lists what a server had and gave up, the newest first; OpenKept opens one
+	// of them by its name. An error that wraps a *RefusedError says why not.
+	Kept(ctx context.Context, server string) ([]decide.Kept, error)
+	OpenKept(ctx context.Context, server, name string) (io.ReadCloser, error)
 	// History returns at most limit ended terms and plans, the newest first.
 	History(ctx context.Context, limit int) ([]decide.History, error)
 	// Ready returns nil once etcd is reachable and the first copy is loaded,

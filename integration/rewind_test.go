@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -101,7 +102,9 @@ func TestS6S7_AnUnacknowledgedTailIsRewound(t *testing.T) {
 	if err := old.QueryRowContext(t.Context(), "SELECT COUNT(*), (SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'app' AND table_name = 'never') FROM app.tail").Scan(&rows, &tables); err != nil || rows != 1 || tables != 0 {
 		t.Errorf("%d rows and %d new tables are left (%v)", rows, tables, err)
 	}
-	show, err := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(mysqldProgram(t)), "mysqlbinlog"), "--verbose", r.Kept).CombinedOutput()
+	command := exec.CommandContext(t.Context(), harness.Build(t), "rewound", "--context", s.Context(), before.Primary, filepath.Base(r.Kept))
+	command.Env = append(os.Environ(), "PATH="+filepath.Dir(mysqldProgram(t))+":"+os.Getenv("PATH"))
+	show, err := command.CombinedOutput()
 	if err != nil || !strings.Contains(string(show), "lonely") || !strings.Contains(string(show), "CREATE TABLE app.never") || strings.Contains(string(show), "'kept'") {
 		t.Errorf("what was cut off cannot be read: %v\n%s", err, show)
 	}

@@ -131,7 +131,7 @@ func (w *worker) keepGivenUp(at time.Time) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("keep what is given up: %w", err)
 	}
-	folder := filepath.Join(w.m.o.DataDir, "replaced-"+at.Format("20060102T150405Z"))
+	folder := filepath.Join(w.m.o.DataDir, replacedPrefix+at.Format(replacedTime))
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return "", fmt.Errorf("keep what is given up: %w", err)
 	}

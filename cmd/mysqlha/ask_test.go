@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/mysqlha/mysqlha/certs"
 	"github.com/mysqlha/mysqlha/config"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication/gtid"
 )
 
 // daemon answers with one cluster.
@@ -41,6 +43,23 @@ func (d daemon) SetPolicy(_ context.Context, want decide.Policy) (decide.Policy,
 		return want, &api.RefusedError{Reason: "that is not what db3 has"}
 	}
 	return want, nil
+}
+
+func (d daemon) Kept(_ context.Context, server string) ([]decide.Kept, error) {
+	switch server {
+	case "db2":
+		return nil, nil
+	case "db9":
+		return nil, &api.RefusedError{Reason: `"db9" is not a server of this cluster`}
+	}
+	return []decide.Kept{{Name: "binlog.000007.rewound-4-x", Way: "rewound", Term: 6, GTIDs: gtid.MustParse(second + ":801-812"), Bytes: 900, At: night}}, nil
+}
+
+func (d daemon) OpenKept(_ context.Context, _, name string) (io.ReadCloser, error) {
+	if name != "binlog.000007.rewound-4-x" {
+		return nil, &api.RefusedError{Reason: "nothing of the name " + name}
+	}
+	return io.NopCloser(strings.NewReader("what was kept")), nil
 }
 
 func (d daemon) TestFence(_ context.Context, want api.FenceRequest) (decide.FenceTest, error) {
@@ -124,6 +143,12 @@ func TestCommandsAskADaemon(t *testing.T) {
 		{"a stage that failed is named and the code is 1", []string{"fence", "--test", "--context", good, "db3"}, 1, "undo                  1 ms  FAILED: it hangs", "did not hold"},
 		{"a primary is not fenced", []string{"fence", "--test", "--context", good, "db1"}, 1, "", "it answered 409: db1 is the primary"},
 		{"there is nothing to fence but for a test", []string{"fence", "--context", good, "db2"}, 2, "", "mysqlha fence --test db2"},
+		{"what was given up is listed", []string{"rewound", "--context", good, "db1"}, 0, "rewound  12 transactions of term 6, 900 bytes\n  binlog.000007.rewound-4-x\n  " + second + ":801-812\n", ""},
+		{"or that nothing was", []string{"rewound", "--context", good, "db2"}, 0, "db2 has given nothing up.\n", ""},
+		{"as JSON it is an empty list", []string{"rewound", "--context", good, "-o", "json", "db2"}, 0, "[]\n", ""},
+		{"a server that is unknown is refused", []string{"rewound", "--context", good, "db9"}, 1, "", "it answered 409: \"db9\" is not a server"},
+		{"and a name that is", []string{"rewound", "--context", good, "db1", "x"}, 1, "", "nothing of the name x"},
+		{"what to save must be named", []string{"rewound", "--context", good, "--save", "f", "db1"}, 2, "", "NAME --save FILE"},
 		{"a server that is well is left alone", []string{"rejoin", "--context", good, "--discard", "db2"}, 0, "db2 is in sync\n", ""},
 		{"what only one server has is named", []string{"rejoin", "--context", apart, "db3"}, 1, "", "db3 holds 12 transactions that nobody else has: "},
 		{"and how it is given up", []string{"rejoin", "--context", apart, "db3"}, 1, "", "mysqlha rejoin db3 --discard gives them up"},
@@ -142,6 +167,21 @@ func TestCommandsAskADaemon(t *testing.T) {
 				t.Error("there is colour although nobody sees it")
 			}
 		})
+	}
+}
+
+func TestWhatWasKeptIsSavedOnce(t *testing.T) {
+	context, file := daemonFor(t, healthy()), filepath.Join(t.TempDir(), "kept")
+	args := []string{"mysqlha", "rewound", "--context", context, "--save", file, "db1", "binlog.000007.rewound-4-x"}
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), args, &stdout, &stderr); code != 0 {
+		t.Fatalf("got %d\n%s", code, stderr.String())
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "what was kept" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if code := run(t.Context(), args, &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), "exists") {
+		t.Errorf("the second time got %d\n%s", code, stderr.String())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"sync"
@@ -161,23 +162,67 @@ func (b *backend) SetPolicy(ctx context.Context, want decide.Policy) (decide.Pol
 // TestFence has this host's server fenced for a test, or asks its own daemon.
 func (b *backend) TestFence(ctx context.Context, want api.FenceRequest) (decide.FenceTest, error) {
 	var refused *member.Refusal
-	_, known := b.d.cfg.Server(want.Server)
-	switch {
-	case !known:
-		return decide.FenceTest{}, &api.RefusedError{Reason: fmt.Sprintf("%q is not a server of this cluster", want.Server)}
-	case b.d.member == nil || want.Server != b.d.cfg.Name:
-		report, err := b.d.peers[want.Server].TestFence(ctx, want)
-		var answer *api.AnswerError
-		if errors.As(err, &answer) && answer.Status == http.StatusConflict {
-			err = &api.RefusedError{Reason: answer.Reason}
-		}
-		return report, err
+	own, peer, err := b.beside(want.Server)
+	if err != nil {
+		return decide.FenceTest{}, err
+	}
+	if !own {
+		report, err := peer.TestFence(ctx, want)
+		return report, asRefusal(err)
 	}
 	report, err := b.d.member.member.TestFence(ctx, want.Kill)
 	if errors.As(err, &refused) {
 		err = &api.RefusedError{Reason: refused.Reason}
 	}
 	return report, err
+}
+
+// Kept lists what a server gave up, asked of its own daemon.
+func (b *backend) Kept(ctx context.Context, server string) ([]decide.Kept, error) {
+	own, peer, err := b.beside(server)
+	if err != nil {
+		return nil, err
+	}
+	if own {
+		return b.d.member.member.Kept()
+	}
+	kept, err := peer.Kept(ctx, server)
+	return kept, asRefusal(err)
+}
+
+// OpenKept opens a file of it, by way of its own daemon.
+func (b *backend) OpenKept(ctx context.Context, server, name string) (io.ReadCloser, error) {
+	own, peer, err := b.beside(server)
+	if err != nil {
+		return nil, err
+	}
+	if !own {
+		file, err := peer.OpenKept(ctx, server, name)
+		return file, asRefusal(err)
+	}
+	file, err := b.d.member.member.OpenKept(name)
+	if errors.Is(err, member.ErrNotKept) {
+		return nil, &api.RefusedError{Reason: err.Error()}
+	}
+	return file, err
+}
+
+// beside tells whether a server is this host's own, or else returns a client of
+// its daemon.
+func (b *backend) beside(server string) (own bool, peer *api.Client, err error) {
+	if _, known := b.d.cfg.Server(server); !known {
+		return false, nil, &api.RefusedError{Reason: fmt.Sprintf("%q is not a server of this cluster", server)}
+	}
+	return b.d.member != nil && server == b.d.cfg.Name, b.d.peers[server], nil
+}
+
+// asRefusal hands a refusal of another daemon on as one.
+func asRefusal(err error) error {
+	var answer *api.AnswerError
+	if errors.As(err, &answer) && answer.Status == http.StatusConflict {
+		return &api.RefusedError{Reason: answer.Reason}
+	}
+	return err
 }
 
 // History returns the ended plans, newest first.
