@@ -1,0 +1,133 @@
+package decide
+
+import (
+	"maps"
+	"slices"
+)
+
+func (s *simulated) misfortunes(e event, a, b string, l *simLeader) {
+	h := s.hosts[a]
+	switch e.kind {
+	case evKill:
+		s.kill(a, false)
+		s.copies()
+	case evPower:
+		if h.mysqld {
+			s.powerCut = true
+			s.end(a, len(h.relay)*int(e.n%1000)/1000)
+		}
+		s.lose(a)
+	case evDaemon:
+		s.lose(a)
+	case evIsolate:
+		h.etcd = false
+	case evCut:
+		s.dropped[a+b] = a != b
+	case evFreeze:
+		h.frozen = h.mysqld
+	case evSlow:
+		h.slow = h.mysqld
+	case evThaw:
+		h.frozen, h.slow = false, false
+	case evStart:
+		s.start(a)
+	case evBoot:
+		s.boot(a)
+	case evEtcdBack:
+		h.etcd, h.daemon = true, true
+	case evJoin:
+		s.dropped = make(map[string]bool)
+	case evElect:
+		if h.daemon && h.etcd {
+			s.elect(a)
+		}
+	case evForget:
+		if len(s.leaders) > 1 {
+			s.leaders = s.leaders[1:]
+		}
+	case evGiveUp:
+		l.givesUp = true
+	case evHeal:
+		s.heal()
+	case evClone:
+		s.rebuild(h)
+	case evPolicy:
+		s.want(e)
+	case evBackup:
+		c := s.copyEtcd()
+		s.backup = &c
+	case evRestore:
+		s.restore()
+	}
+}
+
+// lose ends a daemon; what it knew and had not written is gone.
+func (s *simulated) lose(name string) {
+	h := s.hosts[name]
+	h.daemon = false
+	delete(s.outbox, name)
+	delete(s.polled, name)
+	h.spec, h.workRun, h.state, h.problem, h.held, h.acksOff = SpecAt{}, 0, SpecWorking, "", Held{}, false
+}
+
+// want changes what the operator wants.
+func (s *simulated) want(e event) {
+	p := Policy{RequiredAcks: 1 + int(e.n)%2}
+	if len(s.names) == 3 {
+		p.RequiredAcks = 1
+	}
+	switch e.n / 2 % 5 {
+	case 0:
+		p.Durability = DurabilityAvailable
+	case 1:
+		p.Durability = DurabilityAsync
+	default:
+		p.Durability = DurabilityLossless
+	}
+	s.policy = &p
+	s.note("the operator wants %+v", p)
+}
+
+// rebuild makes a diverged server a copy of the primary, as a human would who has
+// looked at what it has.
+func (s *simulated) rebuild(h *host) {
+	r := s.record
+	if r == nil || s.specs[h.name].Errant.IsEmpty() || h.name == r.Primary || slices.Contains(r.InSync, h.name) || r.Plan != nil || !h.mysqld {
+		return
+	}
+	p := s.hosts[r.Primary]
+	if !p.mysqld || p.open != r.Term {
+		return
+	}
+	s.kill(h.name, false)
+	h.copyOf(p)
+	s.stats.Clones++
+	s.note("%s: built anew from %s", h.name, p.name)
+	s.start(h.name)
+}
+
+// restore puts etcd back to its backup: revisions and all.
+func (s *simulated) restore() {
+	if s.backup == nil || s.backup.record == nil || s.paused {
+		return
+	}
+	b := s.backup
+	r := b.record.clone()
+	s.rev, s.recordRev, s.record, s.specs, s.statuses = b.rev, b.recordRev, &r, maps.Clone(b.specs), maps.Clone(b.statuses)
+	s.paused = true
+	s.stats.Restores++
+	known := uint64(0)
+	for _, h := range s.hosts {
+		known = max(known, h.recordSeen)
+	}
+	if known <= r.Version {
+		s.newest = s.record // What came after it is as good as never written.
+	}
+	s.leaders, s.orphans = nil, nil
+	for _, n := range s.names {
+		// A status is written when it changes, and etcd's copy of it is not looked at.
+		delete(s.outbox, n)
+	}
+	s.note("etcd is restored: term %d of %s", r.Term, r.Primary)
+	s.elect(s.names[0])
+}
