@@ -21,6 +21,8 @@ const settingsHelp = `Settings that all daemons share stand in etcd:
                  async      the primary never waits; a failover loses what no replica had received
   required_acks  how many replicas must have a write
   max_lag        in async: how far the best replica may be behind to be promoted
+  auto_rejoin    what is done by itself with a server that holds transactions which the primary does not, and which nobody
+                 was told of: clone (rewind it, or else clone it), rewind, or off
 
 mysqlha settings shows them, mysqlha settings set durability=available required_acks=2 changes them.
 Whatever promises less is recorded before the primary does it, whatever promises more after it was proved.`
@@ -67,8 +69,10 @@ func parseSettings(args []string) (decide.Policy, error) {
 			p.RequiredAcks, err = strconv.Atoi(value)
 		case "max_lag":
 			p.MaxLag, err = time.ParseDuration(value)
+		case "auto_rejoin":
+			p.AutoRejoin = decide.AutoRejoin(value)
 		default:
-			return p, &usageError{fmt.Sprintf("%q is not a setting: use durability, required_acks, max_lag", name)}
+			return p, &usageError{fmt.Sprintf("%q is not a setting: use durability, required_acks, max_lag, auto_rejoin", name)}
 		}
 		if err != nil || value == "" {
 			return p, &usageError{fmt.Sprintf("%s: %q is not a value of it; see mysqlha settings --help", name, value)}
@@ -82,5 +86,9 @@ func settingsText(p decide.Policy) string {
 	if p.MaxLag > 0 {
 		lag = p.MaxLag.String()
 	}
-	return fmt.Sprintf("durability     %s\nrequired_acks  %d\nmax_lag        %s\n", p.Durability, p.RequiredAcks, lag)
+	rejoin := p.AutoRejoin
+	if rejoin == "" {
+		rejoin = decide.AutoRejoinClone
+	}
+	return fmt.Sprintf("durability     %s\nrequired_acks  %d\nmax_lag        %s\nauto_rejoin    %s\n", p.Durability, p.RequiredAcks, lag, rejoin)
 }

@@ -142,6 +142,9 @@ func (b *backend) SetPolicy(ctx context.Context, want decide.Policy) (decide.Pol
 	if want.MaxLag != 0 {
 		now.MaxLag = want.MaxLag
 	}
+	if want.AutoRejoin != "" {
+		now.AutoRejoin = want.AutoRejoin
+	}
 	for server, set := range want.Discard {
 		if _, known := b.d.cfg.Server(server); !known {
 			return now, &api.RefusedError{Reason: fmt.Sprintf("%q is not a server of this cluster", server)}

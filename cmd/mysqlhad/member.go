@@ -103,7 +103,11 @@ func (m *memberRole) AdviseStart(ctx context.Context, term uint64, waited time.D
 	case r.Version < m.member.RecordSeen() || r.Term < term:
 		return decide.StartAnswer{}, errors.New("etcd was restored from an old backup: nothing is taken from it")
 	}
-	return decide.AdviseStart(*r, m.d.cfg.Name, term, waited), nil
+	answer := decide.AdviseStart(*r, m.d.cfg.Name, term, waited)
+	if p := m.d.bus.State().Policy; p != nil && p.AutoRejoin == decide.AutoRejoinOff {
+		answer.Forbidden = "auto_rejoin is off"
+	}
+	return answer, nil
 }
 
 func besideRunFile(cfg *config.Config, name string) string {

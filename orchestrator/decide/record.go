@@ -31,6 +31,24 @@ func Durabilities() []Durability {
 	return []Durability{DurabilityLossless, DurabilityAvailable, DurabilityAsync}
 }
 
+// AutoRejoin says what is done to a server that holds what the primary does not.
+type AutoRejoin string
+
+// What may be done without asking a human.
+const (
+	// AutoRejoinClone rewinds a server, or else builds it anew as a clone.
+	AutoRejoinClone AutoRejoin = "clone"
+	// AutoRejoinRewind only rewinds it.
+	AutoRejoinRewind AutoRejoin = "rewind"
+	// AutoRejoinOff leaves it as it is.
+	AutoRejoinOff AutoRejoin = "off"
+)
+
+// AutoRejoins returns all of them, the helpful one first.
+func AutoRejoins() []AutoRejoin {
+	return []AutoRejoin{AutoRejoinClone, AutoRejoinRewind, AutoRejoinOff}
+}
+
 // Policy is what the operator wants of the cluster while it runs. It stands in
 // etcd; the record says what is in force.
 type Policy struct {
@@ -42,6 +60,9 @@ type Policy struct {
 	// the time of the last heartbeat row it has; 0 for what the configuration
 	// says.
 	MaxLag time.Duration `json:"max_lag_ns,omitempty"`
+	// AutoRejoin says what is done by itself to bring a server back that holds what
+	// the primary does not, empty for AutoRejoinClone.
+	AutoRejoin AutoRejoin `json:"auto_rejoin,omitempty"`
 	// Discard are transactions, by server, that nobody else has and that a human
 	// gives up: that server may be built anew as a clone although somebody may have
 	// been told of them (S7).
@@ -68,6 +89,8 @@ func (p Policy) Check(servers int) error {
 		return fmt.Errorf("required_acks is %d: write 1 or more", p.RequiredAcks)
 	case p.RequiredAcks > servers-1 && p.Durability != DurabilityAsync:
 		return fmt.Errorf("required_acks is %d, and %d servers have %d replicas", p.RequiredAcks, servers, servers-1)
+	case p.AutoRejoin != "" && !slices.Contains(AutoRejoins(), p.AutoRejoin):
+		return fmt.Errorf("auto_rejoin is %q, not one of %v", p.AutoRejoin, AutoRejoins())
 	case p.MaxLag < 0:
 		return fmt.Errorf("max_lag is %s: write a duration such as 30s", p.MaxLag)
 	}

@@ -26,8 +26,21 @@ func (d *decider) cloneSpec(r Record, name string, errant gtid.Set) (Spec, bool)
 	return Spec{Goal: GoalClone, Term: r.Term, Plan: fmt.Sprintf("clone-%s-%d", name, d.Revision), Source: donor, Errant: errant}, true
 }
 
+// givenUp tells whether a human has given the transactions up.
+func (d *decider) givenUp(name string, errant gtid.Set) bool {
+	return d.Policy != nil && !errant.IsEmpty() && d.Policy.Discard[name].Contains(errant)
+}
+
+// mayClone tells whether servers are cloned without a human's word.
+func (d *decider) mayClone() bool {
+	return d.Policy == nil || d.Policy.AutoRejoin == "" || d.Policy.AutoRejoin == AutoRejoinClone
+}
+
 // mustBeCloned tells whether a server can only come back as a clone, and may.
 func (d *decider) mustBeCloned(r Record, name string, errant gtid.Set) bool {
+	if !d.mayClone() && !d.givenUp(name, errant) {
+		return false
+	}
 	if !errant.IsEmpty() {
 		return d.discardable(r, name, errant)
 	}
@@ -46,7 +59,7 @@ func unusable(problem Code) bool {
 // others' and it received them in such a term. What somebody wrote on a replica
 // is for a human to judge, who may have done so (S7).
 func (d *decider) discardable(r Record, name string, errant gtid.Set) bool {
-	if d.Policy != nil && d.Policy.Discard[name].Contains(errant) {
+	if d.givenUp(name, errant) {
 		return true
 	}
 	st := d.Statuses[name]
@@ -116,6 +129,8 @@ func (d *decider) noteStanding(name string, spec Spec) {
 	case spec.Goal == GoalStand && !spec.Errant.IsEmpty():
 		out := fmt.Sprintf("%s has %d transactions that %s does not have: %s; it neither replicates nor serves", name, spec.Errant.Count(), d.Record.Primary, spec.Errant)
 		switch {
+		case !d.mayClone() && !d.givenUp(name, spec.Errant):
+			d.wait(CodeDiverged, name, out+fmt.Sprintf("; auto_rejoin is %s, so it is not built anew by itself", d.Policy.AutoRejoin), "mysqlha rejoin "+name+" --discard, or mysqlha settings set auto_rejoin=clone")
 		case !d.discardable(*d.Record, name, spec.Errant):
 			d.wait(CodeDiverged, name, out, "look at them with mysqlbinlog; somebody may have been told of them, so a human must decide: mysqlha rejoin "+name+" --discard")
 		case d.cloneElsewhere(name) != "":
@@ -123,6 +138,8 @@ func (d *decider) noteStanding(name string, spec Spec) {
 		default:
 			d.wait(CodeDiverged, name, out+"; it is built anew as soon as a server can give its data", "bring the other servers back")
 		}
+	case unusable(st.Problem) && !d.mayClone():
+		d.wait(CodeNoDonor, name, fmt.Sprintf("%s must be built anew, and auto_rejoin is %s", name, d.Policy.AutoRejoin), "mysqlha settings set auto_rejoin=clone")
 	case unusable(st.Problem) && d.cloneElsewhere(name) == "":
 		d.wait(CodeNoDonor, name, name+" must be built anew, and no server can give its data now", "bring the other servers back")
 	}

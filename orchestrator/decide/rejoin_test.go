@@ -77,6 +77,28 @@ func TestS7_AHumanMayGiveUpTransactionsByName(t *testing.T) {
 	}
 }
 
+func TestNothingIsClonedAgainstTheSettings(t *testing.T) {
+	c, _ := returned(t, gs("a:1-13"), func(r *Record, _ *Status) { r.CompleteSince = 2 }) // Not discardable yet.
+	c.Record.CompleteSince = 0
+	for _, tc := range []struct {
+		policy *Policy
+		goal   Goal
+	}{
+		{&Policy{AutoRejoin: AutoRejoinOff}, GoalStand},
+		{&Policy{AutoRejoin: AutoRejoinRewind}, GoalStand},
+		{&Policy{AutoRejoin: AutoRejoinOff, Discard: map[string]gtid.Set{"a": gs("a:13")}}, GoalClone},
+	} {
+		c.Policy = tc.policy
+		c.settle()
+		if d := c.decide(); c.Specs["a"].Goal != tc.goal {
+			t.Errorf("%+v: a is asked to %s (%v)", *tc.policy, c.Specs["a"].Goal, d.Waits)
+		}
+	}
+	if err := (Policy{Durability: DurabilityLossless, RequiredAcks: 1, AutoRejoin: "perhaps"}).Check(3); err == nil {
+		t.Error("an unknown value is taken")
+	}
+}
+
 func TestACloneGoesOnUntilItIsDone(t *testing.T) {
 	c, _ := returned(t, gs("a:1-13"), func(*Record, *Status) {})
 	first := c.Specs["a"]

@@ -33,6 +33,8 @@ type StartAnswer struct {
 	Term    uint64   `json:"term,omitempty"`
 	Primary string   `json:"primary,omitempty"`
 	Holds   gtid.Set `json:"holds"`
+	// Forbidden is why nothing may be cut off whatever it is, empty for nothing.
+	Forbidden string `json:"forbidden,omitempty"`
 	// Complete says that all terms since then hold all that their predecessor could
 	// have committed in its engine (S6). Else nothing may be cut off.
 	Complete bool `json:"complete,omitempty"`

@@ -139,6 +139,9 @@ func (g *gateway) rewind(answer decide.StartAnswer) (*process.Rewind, error) {
 		g.o.Logger.Info("nothing to rewind: the primary holds all that this server has", "primary", answer.Primary, "term", answer.Term, "files", len(logs), "after", time.Since(begun))
 		return nil, nil
 	}
+	if answer.Forbidden != "" {
+		t.object("%s", answer.Forbidden)
+	}
 	if !answer.Complete {
 		t.object("a term since was opened without all that its predecessor could have committed")
 	}

@@ -125,17 +125,19 @@ func gate(t *testing.T, change func(*process.Opened)) (*gateway, string) {
 
 func TestS6S7_ARewindIsRefusedForEachReason(t *testing.T) {
 	for name, c := range map[string]struct {
-		change   func(*process.Opened)
-		complete bool
-		why      string
+		change func(*process.Opened)
+		answer decide.StartAnswer
+		why    string
 	}{
-		"incomplete": {func(*process.Opened) {}, false, "without all that its predecessor"},
-		"weakened":   {func(o *process.Opened) { o.Weakened = true }, true, "without replicas"},
-		"unfit":      {func(o *process.Opened) { o.Fit = false }, true, "required variables"},
+		"incomplete": {func(*process.Opened) {}, decide.StartAnswer{}, "without all that its predecessor"},
+		"weakened":   {func(o *process.Opened) { o.Weakened = true }, decide.StartAnswer{Complete: true}, "without replicas"},
+		"unfit":      {func(o *process.Opened) { o.Fit = false }, decide.StartAnswer{Complete: true}, "required variables"},
+		"forbidden":  {func(*process.Opened) {}, decide.StartAnswer{Complete: true, Forbidden: "auto_rejoin is off"}, "auto_rejoin is off"},
 	} {
 		g, log := gate(t, c.change)
 		before, _ := os.Stat(log)
-		pending, err := g.rewind(decide.StartAnswer{Advice: decide.StartCompare, Holds: without(t, "16"), Complete: c.complete})
+		c.answer.Advice, c.answer.Holds = decide.StartCompare, without(t, "16")
+		pending, err := g.rewind(c.answer)
 		r, found, readErr := process.ReadRewind(g.o.RewindFile)
 		if err != nil || pending != nil || readErr != nil || !found || r.State != process.RewindRefused || !strings.Contains(r.Why, c.why) || r.GTIDs.String() != fixtureUUID+":16" {
 			t.Errorf("%s: %+v, %v, noted %+v, %v", name, pending, err, r, readErr)
