@@ -20,6 +20,11 @@ type Limits struct {
 // replica may be missing transactions that it cannot know of.
 const contactMatters = time.Second
 
+// heartbeatMatters is likewise the age of the newest heartbeat row, of which the
+// primary writes several in this while. A replica that has just connected again
+// after a partition may not know yet of anything that it has missed.
+const heartbeatMatters = 2 * time.Second
+
 // HealthOK tells whether mysqld answers its own daemon; reason says why or why
 // not.
 func HealthOK(e Evidence) (ok bool, reason string) {
@@ -95,12 +100,16 @@ func ReplicaOK(e Evidence, limits Limits) (ok bool, reason string) {
 		return false, "its lag is not known"
 	}
 	if most := limits.Lag; most != nil {
-		contact := l.ContactAge + l.Age
+		contact, heartbeat := l.ContactAge+l.Age, l.HeartbeatAge+l.Age
 		switch {
 		case l.Lag > *most:
 			return false, fmt.Sprintf("its lag is %s, and at most %s is asked for", round(l.Lag), round(*most))
 		case contact > contactMatters && contact > *most:
 			return false, fmt.Sprintf("it last heard from its source %s ago, and a lag of at most %s is asked for", round(contact), round(*most))
+		case !l.HeartbeatKnown:
+			return false, "how old its newest heartbeat row is is not known"
+		case heartbeat > heartbeatMatters && heartbeat > *most:
+			return false, fmt.Sprintf("its newest heartbeat row is %s old, and a lag of at most %s is asked for", round(heartbeat), round(*most))
 		}
 	}
 	if most := limits.Transactions; most != nil && l.LagTransactions > *most {

@@ -26,6 +26,7 @@ func replica() Evidence {
 	e.Live.Receiver, e.Live.Applier = decide.ReceiverOn, decide.ReceiverOn
 	e.Live.LagKnown, e.Live.Lag, e.Live.LagTransactions = true, 2*time.Second, 30
 	e.Live.ContactAge = 150 * time.Millisecond
+	e.Live.HeartbeatAge, e.Live.HeartbeatKnown = 400*time.Millisecond, true
 	return e
 }
 
@@ -88,6 +89,8 @@ func TestReplicaOK(t *testing.T) {
 		{"an offline replica is refused", func(e *Evidence) { e.Live.Offline = true }, Limits{}, false, "offline_mode"},
 		{"the primary is no replica", func(e *Evidence) { e.Primary = "db2" }, Limits{}, false, "it is the primary"},
 		{"a server that is open is no replica", func(e *Evidence) { e.Live.OpenTerm = 6 }, Limits{}, false, "it is the primary"},
+		{"a replica that has just connected again may miss what it does not know of", func(e *Evidence) { e.Live.HeartbeatAge = 9 * time.Second }, within(5 * time.Second), false, "heartbeat row is 9.1s old"},
+		{"nor is it known without a heartbeat row", func(e *Evidence) { e.Live.HeartbeatKnown = false }, within(5 * time.Second), false, "not known"},
 		{"a source silent for longer than the lag allowed counts as lag", func(e *Evidence) { e.Live.ContactAge = 4 * time.Second }, within(3 * time.Second), false, "last heard from its source"},
 		{"a source silent for less than that does not", func(e *Evidence) { e.Live.ContactAge = 2 * time.Second }, within(3 * time.Second), true, ""},
 		{"the usual pause between two heartbeats is no lag", func(e *Evidence) { e.Live.Lag = 0 }, within(0), true, ""},

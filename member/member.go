@@ -203,6 +203,9 @@ type polled struct {
 	committed time.Time
 	// locked says that a pending commit waits for somebody's lock.
 	locked bool
+	// heartbeat is how old the newest heartbeat row is, at a replica.
+	heartbeat      time.Duration
+	heartbeatKnown bool
 }
 
 // countGate counts a fence by the gate, which has no metrics of its own.
@@ -231,7 +234,21 @@ func (m *Member) look(ctx context.Context) polled {
 	if since := m.pending.Load(); p.err == nil && since != nil && !since.IsZero() && time.Since(*since) > m.o.Detection {
 		p.locked = m.whyPending(ctx, p.snap)
 	}
+	if p.err == nil && p.snap.Configured {
+		p.heartbeat, p.heartbeatKnown = m.heartbeatAge(ctx)
+	}
 	return p
+}
+
+// heartbeatPatience bounds the look at the heartbeat row, which somebody may
+// have locked: nobody else must wait for it.
+const heartbeatPatience = 200 * time.Millisecond
+
+func (m *Member) heartbeatAge(ctx context.Context) (time.Duration, bool) {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatPatience)
+	defer cancel()
+	age, known, err := m.o.Local.HeartbeatAge(ctx)
+	return age, known && err == nil // Unknown is not fresh.
 }
 
 // whyPending looks what an own commit may be waiting for: somebody's lock, or

@@ -25,8 +25,11 @@ type state struct {
 	// before snap was read, locked that one is kept waiting by a lock.
 	commitRead time.Time
 	locked     bool
-	answers    bool
-	answeredAt time.Time
+	// heartbeat is how old the newest heartbeat row of a replica was then.
+	heartbeat      time.Duration
+	heartbeatKnown bool
+	answers        bool
+	answeredAt     time.Time
 	// checked are the findings of this run of mysqld, empty whether it is.
 	checked  string
 	checking bool
@@ -157,6 +160,7 @@ func (s *state) polled(p polled) {
 	}
 	s.snap, s.snapAt, s.answers, s.answeredAt = p.snap, p.at, true, time.Now()
 	s.commitRead, s.locked = p.committed, p.locked
+	s.heartbeat, s.heartbeatKnown = p.heartbeat, p.heartbeatKnown
 	s.lookAtWaiting(p.at)
 	if s.checked != s.proc.StartID {
 		s.check()
@@ -288,7 +292,7 @@ func (s *state) figures() decide.Live {
 		Receiver: sn.Receiver, Applier: sn.Applier, Source: s.m.serverAt(sn.SourceHost, sn.SourcePort),
 		ReceiverErrno: sn.ReceiverErrno, ReceiverError: sn.ReceiverError, ApplierErrno: sn.ApplierErrno, ApplierError: sn.ApplierError,
 		ContactAge: sn.ContactAge, Acks: sn.SemiSync.ReplicaStatus, AckEnabled: sn.SemiSync.ReplicaEnabled,
-		Lag: sn.Lag, LagKnown: sn.LagKnown, LagTransactions: sn.LagTransactions,
+		HeartbeatAge: s.heartbeat, HeartbeatKnown: s.heartbeatKnown, Lag: sn.Lag, LagKnown: sn.LagKnown, LagTransactions: sn.LagTransactions,
 		Attached: sn.SemiSync.Clients, CloneDone: s.m.cloneDone.Load(), CloneTotal: s.m.cloneTotal.Load(), OpenTerm: s.openTerm, CommitLocked: s.locked,
 	}
 }

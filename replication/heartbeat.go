@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"database/sql"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -71,4 +72,20 @@ func (l *Local) nudge(ctx context.Context, h Heartbeat) {
 		wg.Go(func() { _ = l.exec(ctx, "nudge", writeHeartbeat, row, h.Term, h.Server) })
 		pause *= 3
 	}
+}
+
+// HeartbeatAge returns how long ago, by this server's clock, the primary wrote
+// the newest heartbeat row that is applied here: all that was acknowledged before
+// is here. Known is false where there is none yet. A lock on the table holds it
+// up, so ctx should end soon.
+func (l *Local) HeartbeatAge(ctx context.Context) (age time.Duration, known bool, err error) {
+	var micros sql.NullInt64
+	err = l.row(ctx, "read the heartbeat row", "SELECT MAX(TIMESTAMPDIFF(MICROSECOND, at, NOW(6))) FROM mysqlha.heartbeat WHERE id = ?", []any{heartbeatRow}, &micros)
+	if n := serverErrno(err); n == errNoSuchTable || n == errNoSuchDatabase {
+		return 0, false, nil // Before bootstrap.
+	}
+	if err != nil || !micros.Valid {
+		return 0, false, err
+	}
+	return microseconds(micros.Int64), true, nil
 }

@@ -180,11 +180,13 @@ func (r *Router) ask(ctx context.Context, server string) {
 }
 
 // reads tells whether a server may serve reads as a replica: it follows the
-// primary and has heard from it lately, both threads run, and its lag is known
-// and small enough.
+// primary and has heard from it lately, both threads run, its lag is known and
+// small enough, and it has applied a heartbeat row that is as young. Without that
+// one a replica that connects again after a partition seems to miss nothing.
 func (r *Router) reads(server string, l decide.Live) bool {
 	isWriter := r.writer != nil && r.writer.Server == server
 	follows := r.writer == nil || l.Source == r.writer.Server
 	return !isWriter && follows && l.Answers && l.OpenTerm == 0 && l.Receiver == decide.ReceiverOn &&
-		l.Applier == decide.ReceiverOn && l.LagKnown && l.Lag <= r.o.MaxLag && l.ContactAge+l.Age <= r.o.MaxLag+time.Second
+		l.Applier == decide.ReceiverOn && l.LagKnown && l.Lag <= r.o.MaxLag && l.ContactAge+l.Age <= r.o.MaxLag+time.Second &&
+		l.HeartbeatKnown && l.HeartbeatAge+l.Age <= r.o.MaxLag
 }

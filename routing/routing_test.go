@@ -59,19 +59,21 @@ func TestS1_ARouterDoesNotFollowARecordOfThePast(t *testing.T) {
 }
 
 func TestAReplicaServesReadsOnlyWhileItIsKnownToBeFresh(t *testing.T) {
-	fresh := decide.Live{Answers: true, Source: "db1", Receiver: decide.ReceiverOn, Applier: decide.ReceiverOn, LagKnown: true, Lag: time.Second}
+	fresh := decide.Live{Answers: true, Source: "db1", Receiver: decide.ReceiverOn, Applier: decide.ReceiverOn, LagKnown: true, Lag: time.Second, HeartbeatKnown: true, HeartbeatAge: time.Second}
 	for name, tc := range map[string]struct {
 		change func(*decide.Live)
 		want   bool
 	}{
-		"it follows with little lag":    {func(*decide.Live) {}, true},
-		"its lag is too large":          {func(l *decide.Live) { l.Lag = time.Minute }, false},
-		"its lag is unknown":            {func(l *decide.Live) { l.LagKnown = false }, false},
-		"its receiver is not connected": {func(l *decide.Live) { l.Receiver = decide.ReceiverConnecting }, false},
-		"its applier has stopped":       {func(l *decide.Live) { l.Applier = decide.ReceiverOff }, false},
-		"it follows somebody else":      {func(l *decide.Live) { l.Source = "db3" }, false},
-		"it is open itself":             {func(l *decide.Live) { l.OpenTerm = 1 }, false},
-		"its mysqld does not answer":    {func(l *decide.Live) { l.Answers = false }, false},
+		"it follows with little lag":      {func(*decide.Live) {}, true},
+		"its lag is too large":            {func(l *decide.Live) { l.Lag = time.Minute }, false},
+		"its newest heartbeat row is old": {func(l *decide.Live) { l.HeartbeatAge = 20 * time.Second }, false},
+		"its heartbeat row is not known":  {func(l *decide.Live) { l.HeartbeatKnown = false }, false},
+		"its lag is unknown":              {func(l *decide.Live) { l.LagKnown = false }, false},
+		"its receiver is not connected":   {func(l *decide.Live) { l.Receiver = decide.ReceiverConnecting }, false},
+		"its applier has stopped":         {func(l *decide.Live) { l.Applier = decide.ReceiverOff }, false},
+		"it follows somebody else":        {func(l *decide.Live) { l.Source = "db3" }, false},
+		"it is open itself":               {func(l *decide.Live) { l.OpenTerm = 1 }, false},
+		"its mysqld does not answer":      {func(l *decide.Live) { l.Answers = false }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := New(Options{Servers: map[string]string{"db1": "a:1", "db2": "b:1"}, MaxLag: 10 * time.Second})

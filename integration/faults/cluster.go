@@ -29,8 +29,9 @@ type Cluster struct {
 	disks []string
 }
 
-// diskSize is that of each server's disk, where it has one of its own.
-const diskSize = 1500 << 20
+// diskSize is that of each server's disk, where it has one of its own: room for
+// the binary and relay logs of an hour.
+const diskSize = 5 << 30
 
 // Start makes network and cluster, and where asked a small disk for each server's
 // data; Close ends them.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -25,8 +26,12 @@ func fillDisk(ctx context.Context, n *Nemesis, server string) (err error) {
 		err = errors.Join(err, file.Close(), os.Remove(path))
 	}()
 	end := time.Now().Add(n.between(3*time.Second, 15*time.Second))
-	block := make([]byte, 1<<20)
+	block := make([]byte, 4<<10)
 	left := uint64(0)
+	// Most of it at once; what is left is then taken by writing.
+	if err := takeMost(file, dir); err != nil {
+		return fmt.Errorf("filling the disk of %s: %w", server, err)
+	}
 	for time.Now().Before(end) {
 		for {
 			// What others free meanwhile is taken as well.
@@ -52,4 +57,23 @@ func fillDisk(ctx context.Context, n *Nemesis, server string) (err error) {
 		return fmt.Errorf("%d bytes were free on the disk of %s", left, server)
 	}
 	return nil
+}
+
+// takeMost allocates all that is free but a little to a file, and moves to its
+// end.
+func takeMost(file *os.File, dir string) error {
+	const leave = 16 << 20
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return err
+	}
+	free := int64(stat.Bavail)*stat.Bsize - leave
+	if free <= 0 {
+		return nil
+	}
+	if err := unix.Fallocate(int(file.Fd()), 0, 0, free); err != nil {
+		return err
+	}
+	_, err := file.Seek(0, io.SeekEnd)
+	return err
 }

@@ -168,6 +168,11 @@ type Live struct {
 	// Lag is how far the applier is behind in time, LagKnown whether known.
 	Lag      time.Duration `json:"lag_ns"`
 	LagKnown bool          `json:"lag_known"`
+	// HeartbeatAge is how long ago the primary wrote the newest heartbeat row that a
+	// replica has applied, by the two hosts' clocks; HeartbeatKnown whether known.
+	// A receiver that has just connected again knows no lag of what it missed.
+	HeartbeatAge   time.Duration `json:"heartbeat_age_ns"`
+	HeartbeatKnown bool          `json:"heartbeat_known"`
 	// LagTransactions is what was received and not yet executed.
 	LagTransactions uint64 `json:"lag_transactions"`
 	// Attached are the semi-sync replicas attached to a primary.
