@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/mysqlha/mysqlha/api"
 	"github.com/mysqlha/mysqlha/deploy/sandbox"
 	"github.com/mysqlha/mysqlha/deploy/sandbox/load"
+	sandboxprocess "github.com/mysqlha/mysqlha/deploy/sandbox/process"
 	"github.com/mysqlha/mysqlha/integration/harness"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
 )
@@ -134,6 +136,51 @@ func TestS5_ARelayLogThatEndsInsideATransactionDelaysNothing(t *testing.T) {
 	if err := current.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM app.big").Scan(&rows); err != nil || rows != 0 {
 		t.Errorf("%d rows of the transaction are there (%v), want none", rows, err)
 	}
+}
+
+// A replica is stopped politely while it waits for the rest of a large
+// transaction. It does not wait for the minute that MySQL gives that one.
+func TestAPoliteStopDoesNotWaitForTheRestOfATransaction(t *testing.T) {
+	s := harness.Start(t, sandbox.Options{RestartDelay: 10 * time.Second})
+	primary := record(t, s).Primary
+	db := openAdmin(t, s, primary)
+	mustExec(t, db, "CREATE TABLE app.big (id INT AUTO_INCREMENT PRIMARY KEY, content LONGBLOB)")
+	before := relayLogBytes(t, s, primary)
+	go fillOnce(t.Context(), db) // It hangs with its server.
+	within(t, "a part of the transaction is received", func(ctx context.Context) error {
+		for relayLogBytes(t, s, primary)-before < 16<<20 {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	stopped := time.Now()
+	signal(t, s, primary, syscall.SIGSTOP)
+	for _, name := range others(s, primary) {
+		signal(t, s, name+"/daemon", syscall.SIGSTOP) // They would end the applier themselves.
+		signal(t, s, name+"/guard", syscall.SIGTERM)
+	}
+	for _, name := range others(s, primary) {
+		within(t, name+" is stopped", func(ctx context.Context) error {
+			return poll(ctx, func() error {
+				if _, err := s.Pid(ctx, name); !errors.Is(err, sandboxprocess.ErrGone) {
+					return fmt.Errorf("its mysqld is still there (%w)", err)
+				}
+				return nil
+			})
+		})
+	}
+	took := time.Since(stopped)
+	t.Logf("stopped after %s", took)
+	if took > 30*time.Second {
+		t.Errorf("the stop took %s: it waited for the rest of the transaction", took)
+	}
+	for _, name := range others(s, primary) {
+		signal(t, s, name+"/daemon", syscall.SIGCONT)
+	}
+	signal(t, s, primary, syscall.SIGCONT)
+	awaitCluster(t, s, "all are in sync", sandbox.Settled)
 }
 
 // bigRows are the rows of fillOnce, of a megabyte each.
