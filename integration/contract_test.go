@@ -179,7 +179,10 @@ func TestAPoliteStopDoesNotWaitForTheRestOfATransaction(t *testing.T) {
 	for _, name := range others(s, primary) {
 		signal(t, s, name+"/daemon", syscall.SIGCONT)
 	}
-	signal(t, s, primary, syscall.SIGCONT)
+	// Its own daemon has killed the hung primary by now, or will.
+	if err := s.Signal(t.Context(), primary, syscall.SIGCONT); err != nil && !errors.Is(err, sandboxprocess.ErrGone) {
+		t.Fatal(err)
+	}
 	awaitCluster(t, s, "all are in sync", sandbox.Settled)
 }
 
@@ -254,7 +257,12 @@ func holdLock(t *testing.T, s *sandbox.Sandbox, server, lock string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() }) // It may have been ended.
-	mustExec(t, conn, "LOCK TABLES "+lock)
+	within(t, lock+" is held on "+server, func(ctx context.Context) error {
+		return poll(ctx, func() error { // A replica may not have applied the table's making yet.
+			_, err := conn.ExecContext(ctx, "LOCK TABLES "+lock)
+			return err
+		})
+	})
 }
 
 // A session that holds LOCK TABLES for ever, of an account that offline_mode
