@@ -2,11 +2,13 @@ package binlog
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"hash/crc32"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -80,6 +82,8 @@ func (e *DamageError) Error() string { return fmt.Sprintf("at byte %d: %v", e.Of
 func (e *DamageError) Unwrap() error { return e.Cause }
 
 const (
+	// bufferSize is the length of the longest event that is looked at in the
+	// buffer, in bytes.
 	bufferSize = 64 << 10
 	// keptQuery is how much of a statement is kept, keptBody how large any other
 	// event may be that is read as a whole.
@@ -97,8 +101,11 @@ var (
 // Scan reads a whole file and calls visit for each of its groups, in order, the
 // torn last one included. An error of visit ends it. Every other error is a
 // failure to read, [ErrEncrypted], or a [*DamageError].
-func Scan(r io.Reader, visit func(Group) error) (File, error) {
-	s := &scanner{r: bufio.NewReaderSize(r, bufferSize), visit: visit, sum: crc32.NewIEEE()}
+func Scan(r io.Reader, visit func(Group) error) (File, error) { return scan(r, bufferSize, visit) }
+
+// scan reads events that are longer than limit in pieces.
+func scan(r io.Reader, limit uint32, visit func(Group) error) (File, error) {
+	s := &scanner{r: bufio.NewReaderSize(r, bufferSize+1), limit: limit, visit: visit}
 	var first [4]byte
 	if n, err := io.ReadFull(s.r, first[:]); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		if n == 0 && errors.Is(err, io.EOF) {
@@ -138,8 +145,8 @@ func Scan(r io.Reader, visit func(Group) error) (File, error) {
 
 type scanner struct {
 	r         *bufio.Reader
+	limit     uint32
 	visit     func(Group) error
-	sum       hash.Hash32
 	file      File
 	format    format
 	described bool
@@ -159,29 +166,29 @@ func (s *scanner) damage(format string, args ...any) error {
 // event reads the next event; more is false at the end of the file, be it torn
 // or not.
 func (s *scanner) event() (more bool, err error) {
-	raw := make([]byte, headerSize)
-	switch _, err := io.ReadFull(s.r, raw); {
-	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("read the binary log: %w", err)
-	}
-	h := parseHeader(raw)
-	if h.length < headerSize {
-		if h.length == 0 && s.zeros() {
-			return false, nil // A crash of the host left room that was never written.
-		}
-		return false, s.damage("an event of %d bytes, less than its header has", h.length)
-	}
-	body := &io.LimitedReader{R: s.r, N: int64(h.length) - headerSize}
-	kept, torn, err := s.body(raw, h, body)
-	switch {
-	case torn:
-		return false, nil
-	case err != nil:
+	raw, err := s.peek(headerSize)
+	if len(raw) < headerSize || err != nil {
 		return false, err
 	}
-	begin := s.file.End
+	h := parseHeader(raw)
+	switch {
+	case h.length == 0:
+		if _, err := s.r.Discard(headerSize); err == nil && s.zeros() {
+			return false, nil // A crash of the host left room that was never written.
+		}
+		fallthrough
+	case h.length < headerSize:
+		return false, s.damage("an event of %d bytes, less than its header has", h.length)
+	}
+	begin, isLong := s.file.End, s.described && h.length > s.limit
+	read := s.short
+	if isLong {
+		read = s.long
+	}
+	kept, torn, err := read(h)
+	if torn || err != nil {
+		return false, err
+	}
 	s.file.End += int64(h.length)
 	if err := s.take(h, kept, begin); err != nil {
 		var damage *DamageError
@@ -190,7 +197,19 @@ func (s *scanner) event() (more bool, err error) {
 		}
 		return false, err
 	}
-	return true, nil
+	if !isLong {
+		_, err = s.r.Discard(int(h.length)) // It was buffered until now.
+	}
+	return err == nil, err
+}
+
+// peek returns the next bytes, fewer at the end of the file.
+func (s *scanner) peek(n int) ([]byte, error) {
+	next, err := s.r.Peek(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read the binary log: %w", err)
+	}
+	return next, nil
 }
 
 // zeros tells whether the rest of the file is nothing but zeros.
@@ -217,38 +236,46 @@ type kept struct {
 	xid   bool
 }
 
-// body reads the rest of an event and checks its checksum.
-func (s *scanner) body(raw []byte, h header, body *io.LimitedReader) (k kept, torn bool, err error) {
+// short looks at an event that is buffered as a whole, and checks its checksum.
+func (s *scanner) short(h header) (k kept, torn bool, err error) {
+	if h.length > bufferSize {
+		return k, false, s.damage("the file does not begin with its format")
+	}
+	event, err := s.peek(int(h.length))
+	if len(event) < int(h.length) || err != nil {
+		return k, true, err
+	}
 	if !s.described {
-		if h.kind != typeFormat || h.length > keptBody {
-			return k, false, s.damage("the file does not begin with its format")
-		}
-		if k.body, torn, err = readAll(body); torn || err != nil {
-			return k, torn, err
-		}
-		event := append(raw, k.body...)
-		if s.format, err = parseFormat(event); err != nil {
-			return k, false, s.damage("%w", err)
-		}
-		s.described = true
-		// The flag is set and removed in place, without the checksum.
-		event[17] &^= flagInUse
-		if s.format.checksums && !checksumOK(crc32.NewIEEE(), event) {
-			return k, false, s.damage("the checksum of the format is wrong")
-		}
-		return k, false, nil
+		return k, false, s.describe(h, slices.Clone(event))
 	}
-	trailer := int64(0)
+	if k.body, err = s.content(event[headerSize:]); err != nil {
+		return k, false, err
+	}
+	sum := crc32.ChecksumIEEE(event[:headerSize+len(k.body)])
+	if torn, err = s.agree(h, sum, event[headerSize+len(k.body):], int(h.length)+1); torn || err != nil {
+		return k, torn, err
+	}
+	if h.kind == typePayload {
+		k.begun, k.xid, err = payload(bytes.NewReader(k.body))
+		err = s.packed(err)
+	}
+	return k, false, err
+}
+
+// long reads an event that is too large for the buffer, and checks its checksum.
+func (s *scanner) long(h header) (k kept, torn bool, err error) {
+	content := &io.LimitedReader{R: s.r, N: int64(h.length)}
 	if s.format.checksums {
-		trailer = checksumSize
+		content.N -= checksumSize
 	}
-	if body.N < trailer {
+	if content.N < headerSize {
 		return k, false, s.damage("an event without room for its checksum")
 	}
-	s.sum.Reset()
-	s.sum.Write(raw) //nolint:errcheck // a hash never fails
-	content := &io.LimitedReader{R: s.r, N: body.N - trailer}
-	summed := io.TeeReader(content, s.sum)
+	sum := crc32.NewIEEE()
+	summed := io.TeeReader(content, sum)
+	if _, err = io.CopyN(io.Discard, summed, headerSize); err != nil {
+		return k, false, fmt.Errorf("read the binary log: %w", err)
+	}
 	payloadErr := error(nil)
 	switch h.kind {
 	case typeGTID, typeTaggedGTID, typePrevious, typeFormat:
@@ -269,39 +296,70 @@ func (s *scanner) body(raw []byte, h header, body *io.LimitedReader) (k kept, to
 	if err == nil && content.N > 0 {
 		err = io.ErrUnexpectedEOF
 	}
-	var sum [checksumSize]byte
-	if err == nil {
-		_, err = io.ReadFull(s.r, sum[:trailer])
+	var stored []byte
+	if s.format.checksums && err == nil {
+		stored = make([]byte, checksumSize)
+		_, err = io.ReadFull(s.r, stored)
 	}
 	switch {
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return k, true, nil
 	case err != nil:
 		return k, false, fmt.Errorf("read the binary log: %w", err)
-	case trailer > 0 && s.sum.Sum32() != uint32(sum[0])|uint32(sum[1])<<8|uint32(sum[2])<<16|uint32(sum[3])<<24:
-		if _, err := s.r.Peek(1); errors.Is(err, io.EOF) {
-			return k, true, nil // The last event was not written whole.
-		}
-		return k, false, s.damage("the checksum of an event of kind %d is wrong", h.kind)
-	case payloadErr != nil:
-		return k, false, s.damage("a compressed transaction: %w", payloadErr)
 	}
-	return k, false, nil
+	if torn, err = s.agree(h, sum.Sum32(), stored, 1); torn || err != nil {
+		return k, torn, err
+	}
+	return k, false, s.packed(payloadErr)
 }
 
-func readAll(body *io.LimitedReader) (all []byte, torn bool, err error) {
-	all, err = io.ReadAll(body)
-	if err != nil {
-		return nil, false, fmt.Errorf("read the binary log: %w", err)
+// describe understands the first event, which says how to read the others.
+func (s *scanner) describe(h header, event []byte) (err error) {
+	if h.kind != typeFormat {
+		return s.damage("the file does not begin with its format")
 	}
-	return all, body.N > 0, nil
-}
-
-func checksumOK(sum hash.Hash32, event []byte) bool {
+	if s.format, err = parseFormat(event); err != nil {
+		return s.damage("%w", err)
+	}
+	s.described = true
+	// The flag is set and removed in place, without the checksum.
+	event[17] &^= flagInUse
 	at := len(event) - checksumSize
-	sum.Write(event[:at]) //nolint:errcheck // a hash never fails
-	r := reader{b: event[at:]}
-	return uint64(sum.Sum32()) == r.uint(checksumSize)
+	if s.format.checksums && crc32.ChecksumIEEE(event[:at]) != binary.LittleEndian.Uint32(event[at:]) {
+		return s.damage("the checksum of the format is wrong")
+	}
+	return nil
+}
+
+// content returns what stands between an event's header and its checksum.
+func (s *scanner) content(body []byte) ([]byte, error) {
+	if !s.format.checksums {
+		return body, nil
+	}
+	if len(body) < checksumSize {
+		return nil, s.damage("an event without room for its checksum")
+	}
+	return body[:len(body)-checksumSize], nil
+}
+
+// agree compares an event's checksum with the one that is stored, none where the
+// file has none. The last event may not have been written whole: it is torn, if
+// the file has fewer than more bytes from here.
+func (s *scanner) agree(h header, sum uint32, stored []byte, more int) (torn bool, err error) {
+	if len(stored) == 0 || sum == binary.LittleEndian.Uint32(stored) {
+		return false, nil
+	}
+	if next, err := s.peek(more); len(next) < more || err != nil {
+		return true, err
+	}
+	return false, s.damage("the checksum of an event of kind %d is wrong", h.kind)
+}
+
+func (s *scanner) packed(err error) error {
+	if err != nil {
+		return s.damage("a compressed transaction: %w", err)
+	}
+	return nil
 }
 
 // take understands an event that was read whole.

@@ -27,15 +27,22 @@ func file(t testing.TB, n int) []byte {
 	return b
 }
 
-func scan(b []byte) (File, []Group, error) {
-	var groups []Group
+// scanned scans a file twice, most events in one piece and in many, and returns
+// what both find.
+func scanned(t testing.TB, b []byte) (File, []Group, error) {
+	t.Helper()
+	var groups, inPieces []Group
 	f, err := Scan(bytes.NewReader(b), func(g Group) error { groups = append(groups, g); return nil })
+	f2, err2 := scan(bytes.NewReader(b), headerSize, func(g Group) error { inPieces = append(inPieces, g); return nil })
+	if one, many := fmt.Sprint(f, groups, err), fmt.Sprint(f2, inPieces, err2); one != many {
+		t.Fatalf("in one piece: %s\nin many: %s", one, many)
+	}
 	return f, groups, err
 }
 
 func mustScan(t testing.TB, b []byte) (File, []Group) {
 	t.Helper()
-	f, groups, err := scan(b)
+	f, groups, err := scanned(t, b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +120,7 @@ func TestAFileTornAnywhereIsReadUpToThere(t *testing.T) {
 	full, groups := mustScan(t, whole)
 	for size := int(full.HeadEnd); size < len(whole); size++ {
 		for _, tail := range []string{"", strings.Repeat("\x00", 100)} {
-			f, got, err := scan(append(bytes.Clone(whole[:size]), tail...))
+			f, got, err := scanned(t, append(bytes.Clone(whole[:size]), tail...))
 			if err != nil {
 				// Only zeros that fill an event up may look like damage, or like zeros.
 				var damage *DamageError
@@ -154,7 +161,7 @@ func TestNoDamageIsReadAsSomethingElse(t *testing.T) {
 		for _, bit := range []int{0, 1 + i%7} {
 			b := bytes.Clone(whole)
 			b[i] ^= 1 << bit
-			f, got, err := scan(b)
+			f, got, err := scanned(t, b)
 			switch {
 			case i == inUse && bit == 0:
 				if err != nil || !f.InUse {
@@ -184,11 +191,11 @@ func TestWhatIsNoBinaryLogIsRefused(t *testing.T) {
 		"beginning": append(bytes.Clone(third[:4]), third[200:]...),
 	} {
 		var damage *DamageError
-		if _, _, err := scan(b); !errors.As(err, &damage) {
+		if _, _, err := scanned(t, b); !errors.As(err, &damage) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, _, err := scan(append([]byte{0xfd}, third[1:]...)); !errors.Is(err, ErrEncrypted) {
+	if _, _, err := scanned(t, append([]byte{0xfd}, third[1:]...)); !errors.Is(err, ErrEncrypted) {
 		t.Errorf("encrypted: %v", err)
 	}
 }
@@ -232,7 +239,7 @@ func TestWhatIsNotKnownIsRefused(t *testing.T) {
 		"an unknown status var": append(append(append(bytes.Clone(head), id...), changed(rest[:binary.LittleEndian.Uint32(rest[9:])], headerSize+13, 77)...), rest[binary.LittleEndian.Uint32(rest[9:]):]...),
 	} {
 		var damage *DamageError
-		if _, got, err := scan(b); !errors.As(err, &damage) {
+		if _, got, err := scanned(t, b); !errors.As(err, &damage) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
@@ -245,7 +252,7 @@ func FuzzScan(f *testing.F) {
 		f.Add(file(f, n))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got, groups, err := scan(b)
+		got, groups, err := scanned(t, b)
 		at := int64(0)
 		for _, g := range groups {
 			if g.Start < at || g.End < g.Start || g.End > int64(len(b)) {

@@ -34,8 +34,10 @@ import (
 //   - its required variables were right when it was opened;
 //   - mysqld has not run since it died: the last file is marked in use, and the
 //     last run is the one that was open;
-//   - every file was read whole, and what the new primary lacks stands in the last
-//     one, with nothing of the new primary's after it;
+//   - what the new primary lacks stands in the last file, with nothing of the new
+//     primary's after it, and not in an earlier one: replicas receive the files in
+//     order, so whatever stands before something that this server wrote and the
+//     new primary holds, that one holds as well; the files are read back to there;
 //   - each such group is the server's own, and the engine knows it by an XID.
 //
 // Afterwards mysqld's own report of its crash recovery must agree (verify.go).
@@ -54,6 +56,8 @@ func isInUse(path string) (bool, error) {
 // tail is what the binary logs hold and the primary lacks.
 type tail struct {
 	unknown gtid.Set
+	// files is how many files were read.
+	files int
 	// log is the last file, headEnd where its groups begin, position where the
 	// first unknown one does.
 	log      string
@@ -69,37 +73,39 @@ func (t *tail) object(format string, args ...any) {
 	t.against = append(t.against, fmt.Sprintf(format, args...))
 }
 
-// readTail reads all files and compares them with what the primary holds.
+// readTail compares the last file with what the primary holds, and those before
+// it back to one in which the primary holds something that this server wrote.
 func readTail(logs []string, holds gtid.Set, uuid string) *tail {
 	t := &tail{log: logs[len(logs)-1]}
-	for i, log := range logs {
-		last := i == len(logs)-1
-		visit := func(binlog.Group) error { return nil }
-		if last {
-			visit = func(g binlog.Group) error { t.group(g, holds, uuid); return nil }
-		}
-		f, err := binlog.ScanFile(log, visit)
+	for i := len(logs) - 1; i >= 0; i-- {
+		last, shared := i == len(logs)-1, false
+		f, err := binlog.ScanFile(logs[i], func(g binlog.Group) error {
+			shared = shared || g.GTID.UUID == uuid && holds.Has(g.GTID)
+			if last {
+				t.group(g, holds, uuid)
+			}
+			return nil
+		})
+		t.files++
 		if err != nil {
 			t.object("%v", err)
 		}
-		here := f.GTIDs
-		if i == 0 {
-			here = here.Union(f.Previous)
-		}
-		here = here.Subtract(holds)
-		if !last && !here.IsEmpty() {
-			t.object("%s stand in %s, which is not the last file: mysqld has committed them", here, filepath.Base(log))
-		}
-		t.unknown = t.unknown.Union(here)
-		if last {
+		here, before := f.GTIDs.Subtract(holds), f.Previous.Subtract(holds)
+		t.unknown = t.unknown.Union(here).Union(before)
+		switch {
+		case last:
 			t.headEnd = f.HeadEnd
 			if !f.InUse {
-				t.object("%s was closed: mysqld has ended by itself or has run since", filepath.Base(log))
+				t.object("%s was closed: mysqld has ended by itself or has run since", filepath.Base(logs[i]))
 			}
-			if before := f.Previous.Subtract(holds); !before.IsEmpty() {
-				t.unknown = t.unknown.Union(before)
-				t.object("%s stand before %s: mysqld has committed them", before, filepath.Base(log))
-			}
+		case !here.IsEmpty():
+			t.object("%s stand in %s, which is not the last file: mysqld has committed them", here, filepath.Base(logs[i]))
+		}
+		if !before.IsEmpty() {
+			t.object("%s stand before %s: mysqld has committed them", before, filepath.Base(logs[i]))
+		}
+		if shared && err == nil {
+			break
 		}
 	}
 	return t
@@ -136,7 +142,7 @@ func (g *gateway) rewind(answer decide.StartAnswer) (*process.Rewind, error) {
 	t := readTail(logs, answer.Holds, g.opened.ServerUUID)
 	r := process.Rewind{State: process.RewindRefused, At: time.Now().UTC(), Term: g.opened.Term, Run: g.opened.Run, GTIDs: t.unknown, Holds: answer.Holds}
 	if t.unknown.IsEmpty() && len(t.against) == 0 {
-		g.o.Logger.Info("nothing to rewind: the primary holds all that this server has", "primary", answer.Primary, "term", answer.Term, "files", len(logs), "after", time.Since(begun))
+		g.o.Logger.Info("nothing to rewind: the primary holds all that this server has", "primary", answer.Primary, "term", answer.Term, "files", t.files, "after", time.Since(begun))
 		return nil, nil
 	}
 	if answer.Forbidden != "" {

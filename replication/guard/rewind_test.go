@@ -86,6 +86,11 @@ func TestS7_ATailIsJudged(t *testing.T) {
 		}
 	}
 	_, logs := logsOf(t, 1, 2, 3)
+	for lacks, files := range map[string]int{"16": 1, "15-16": 2, "4-16:some_tag:1": 3} {
+		if got := readTail(logs, without(t, lacks), fixtureUUID); got.files != files {
+			t.Errorf("without %s: %d files were read, not back to what the primary has", lacks, got.files)
+		}
+	}
 	whole, err := os.ReadFile(logs[2])
 	if err != nil {
 		t.Fatal(err)
