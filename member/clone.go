@@ -84,11 +84,13 @@ func (w *worker) copyFrom(ctx context.Context) error {
 }
 
 func (w *worker) watchClone(ctx context.Context) {
-	defer func() { w.m.cloneDone.Store(0); w.m.cloneTotal.Store(0) }()
+	defer w.m.cloning.Store(nil)
+	begun := time.Now()
 	for wait(ctx, progressPoll) == nil {
-		if done, total, err := w.local().CloneProgress(ctx); err == nil {
-			w.m.cloneDone.Store(done)
-			w.m.cloneTotal.Store(total)
+		p, err := w.local().CloneProgress(ctx)
+		if err == nil {
+			p.For = time.Since(begun)
+			w.m.cloning.Store(&p)
 		}
 	}
 }

@@ -109,8 +109,10 @@ type Member struct {
 	// committed is when the last acknowledged own commit was begun, and pending
 	// since when one waits; for the poller.
 	committed, pending atomic.Pointer[time.Time]
-	// cloneDone of cloneTotal bytes of a clone under way are here.
-	cloneDone, cloneTotal atomic.Uint64
+	// cloning is how far a clone under way is, disk how full the disk; nil for none
+	// and for unknown.
+	cloning atomic.Pointer[decide.CloneProgress]
+	disk    atomic.Pointer[decide.Disk]
 	// rewindAt is of the rewind that was counted last, or when this daemon began;
 	// the poller's.
 	rewindAt time.Time
@@ -152,6 +154,7 @@ func (m *Member) Run(ctx context.Context) error {
 	})
 	wg.Go(func() { m.poll(ctx) })
 	wg.Go(func() { m.publish(ctx) })
+	wg.Go(func() { m.watchDisk(ctx) })
 	s := newState(ctx, m)
 	defer s.stop()
 	return s.loop(ctx)

@@ -285,7 +285,7 @@ func (s *state) report() {
 
 func (s *state) figures() decide.Live {
 	sn := s.snap
-	return decide.Live{
+	l := decide.Live{
 		Server: s.m.o.Server, At: s.snapAt, Process: s.proc.Process, StartID: s.proc.StartID, Answers: s.answers, ServerID: sn.ServerID,
 		ReadOnly: sn.ReadOnly, SuperReadOnly: sn.SuperReadOnly, Offline: sn.OfflineMode,
 		Executed: sn.Executed, Received: sn.Received,
@@ -293,8 +293,15 @@ func (s *state) figures() decide.Live {
 		ReceiverErrno: sn.ReceiverErrno, ReceiverError: sn.ReceiverError, ApplierErrno: sn.ApplierErrno, ApplierError: sn.ApplierError,
 		ContactAge: sn.ContactAge, Acks: sn.SemiSync.ReplicaStatus, AckEnabled: sn.SemiSync.ReplicaEnabled,
 		HeartbeatAge: s.heartbeat, HeartbeatKnown: s.heartbeatKnown, Lag: sn.Lag, LagKnown: sn.LagKnown, LagTransactions: sn.LagTransactions,
-		Attached: sn.SemiSync.Clients, CloneDone: s.m.cloneDone.Load(), CloneTotal: s.m.cloneTotal.Load(), OpenTerm: s.openTerm, CommitLocked: s.locked,
+		Attached: sn.SemiSync.Clients, OpenTerm: s.openTerm, CommitLocked: s.locked,
 	}
+	if p := s.m.cloning.Load(); p != nil {
+		l.Clone = *p
+	}
+	if d := s.m.disk.Load(); d != nil {
+		l.Disk = *d
+	}
+	return l
 }
 
 // serverAt names the server at an address, empty for none of ours.

@@ -19,6 +19,9 @@ type server struct {
 	openTerm        prometheus.Gauge
 	commitAge       prometheus.Gauge
 	commitPending   prometheus.Gauge
+	diskFree        prometheus.Gauge
+	dataSize        *prometheus.GaugeVec
+	cloneSize       *prometheus.GaugeVec
 }
 
 func newServer() *server {
@@ -31,15 +34,19 @@ func newServer() *server {
 		openTerm:        gauge("open_term", "The term in which the local server takes writes, 0 while it is closed."),
 		commitAge:       gauge("commit_age_seconds", "How long ago the last acknowledged heartbeat commit of the local server was begun; NaN where there is none."),
 		commitPending:   gauge("commit_pending_seconds", "How long a heartbeat commit of the local server has been waiting for its acknowledgement; 0 for none."),
+		diskFree:        gauge("disk_free_bytes", "Bytes that may still be written to the file system of the local server's data; NaN where that is not known."),
+		dataSize:        gauges("data_directory_bytes", "What the files in the local server's data directory take on the disk: data, or binary and relay logs.", "kind"),
+		cloneSize:       gauges("clone_bytes", "Bytes of the clone under way that replaces the local server's data: done, and in total as estimated; 0 for none.", "state"),
 	}
 	s.lag.Set(math.NaN())
 	s.commitAge.Set(math.NaN())
+	s.diskFree.Set(math.NaN())
 	s.setRole("none")
 	return s
 }
 
 func (s *server) all() []prometheus.Collector {
-	return []prometheus.Collector{s.up, s.role, s.lag, s.lagTransactions, s.attached, s.openTerm, s.commitAge, s.commitPending}
+	return []prometheus.Collector{s.up, s.role, s.lag, s.lagTransactions, s.attached, s.openTerm, s.commitAge, s.commitPending, s.diskFree, s.dataSize, s.cloneSize}
 }
 
 func (s *server) setRole(role string) {
@@ -61,6 +68,13 @@ func (r *Registry) SetLive(l decide.Live) {
 	s.openTerm.Set(float64(l.OpenTerm))
 	s.commitAge.Set(knownSeconds(l.CommitAge, l.CommitAge > 0))
 	s.commitPending.Set(l.CommitPending.Seconds())
+	if l.Disk != (decide.Disk{}) {
+		s.diskFree.Set(float64(l.Disk.Free))
+		s.dataSize.WithLabelValues("data").Set(float64(l.Disk.Data))
+		s.dataSize.WithLabelValues("logs").Set(float64(l.Disk.Logs))
+	}
+	s.cloneSize.WithLabelValues("done").Set(float64(l.Clone.Done))
+	s.cloneSize.WithLabelValues("total").Set(float64(l.Clone.Total))
 }
 
 // knownSeconds keeps what is not known from looking like a small value, also

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
+
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
 )
 
 // Donor is where a clone comes from.
@@ -94,11 +97,13 @@ func (l *Local) CloneState(ctx context.Context) (CloneState, error) {
 	return out, nil
 }
 
-// CloneProgress returns how many bytes of how many a clone under way has
-// received.
-func (l *Local) CloneProgress(ctx context.Context) (done, total uint64, err error) {
-	err = l.row(ctx, "read how far a clone is", "SELECT COALESCE(SUM(DATA), 0), COALESCE(SUM(ESTIMATE), 0) FROM performance_schema.clone_progress", nil, &done, &total)
-	return done, total, err
+// CloneProgress returns how far a clone under way is; it does not say since when.
+func (l *Local) CloneProgress(ctx context.Context) (p decide.CloneProgress, err error) {
+	var stage sql.NullString
+	err = l.row(ctx, "read how far a clone is", "SELECT COALESCE(SUM(DATA), 0), COALESCE(SUM(ESTIMATE), 0), MAX(IF(STATE = 'In Progress', STAGE, NULL)) FROM performance_schema.clone_progress",
+		nil, &p.Done, &p.Total, &stage)
+	p.Stage = strings.ToLower(stage.String)
+	return p, err
 }
 
 // ForgetSource removes the replication settings that a clone has brought along;

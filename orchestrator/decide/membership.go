@@ -325,6 +325,7 @@ func (d *decider) noteServers() {
 			d.wait(CodeMysqldUnreachable, name, fmt.Sprintf("mysqld of %s runs and has not answered the leader's probes for %s", name, quiet.Round(1e9)),
 				"look at its error log and its load; mysql --host from the leader's host")
 		}
+		d.noteDisk(name)
 		d.noteStanding(name, spec.Spec)
 		if why := d.whyErrant(name); why != "" {
 			d.wait(CodeErrant, name, why, "somebody wrote on the replica; look at them with mysqlbinlog")

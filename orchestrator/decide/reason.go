@@ -40,7 +40,7 @@ func FailoverReasons() []Reason {
 // Code is a stable name of a problem, for people, alerts and tests.
 type Code string
 
-// The problems. Each has a title and a remedy in Catalogue.
+// The problems.
 const (
 	CodeWaitingForServers    Code = "waiting-for-servers"
 	CodeServerNotEmpty       Code = "server-not-empty"
@@ -61,6 +61,7 @@ const (
 	CodeCloneUnfinished      Code = "clone-unfinished"
 	CodeCloning              Code = "cloning"
 	CodeNoDonor              Code = "no-donor"
+	CodeDiskFull             Code = "disk-full"
 	CodeCatchingUp           Code = "catching-up"
 	CodeTooFewInSync         Code = "too-few-in-sync"
 	CodeTermWentBack         Code = "term-went-back"

@@ -20,7 +20,7 @@ func (d *decider) cloneSpec(r Record, name string, errant gtid.Set) (Spec, bool)
 	if r.Plan == nil && d.mustBeCloned(r, name, errant) && d.cloneElsewhere(name) == "" {
 		donor = d.donor(r, name)
 	}
-	if donor == "" {
+	if donor == "" || d.noRoom(name, donor) != "" {
 		return Spec{}, false
 	}
 	return Spec{Goal: GoalClone, Term: r.Term, Plan: fmt.Sprintf("clone-%s-%d", name, d.Revision), Source: donor, Errant: errant}, true
@@ -103,14 +103,48 @@ func (d *decider) donor(r Record, name string) string {
 	return ""
 }
 
-// cloning returns the standing spec of a clone that goes on. Where the daemon
-// has failed and its donor is gone, another may be better.
+// noRoom tells why a donor's data does not fit on a server's disk, as far as that
+// is known; empty where it does.
+func (d *decider) noRoom(name, donor string) string {
+	here, there := d.Seen[name].Live.Disk, d.Seen[donor].Live.Disk
+	// What is written meanwhile needs room as well.
+	if need := there.Data + there.Data/10; here.known() && there.known() && here.room() < need {
+		return fmt.Sprintf("the data of %s needs %s, and the disk of %s has room for %s", donor, bytesText(need), name, bytesText(here.room()))
+	}
+	return ""
+}
+
+// whyNoRoom tells why nobody's data fits there.
+func (d *decider) whyNoRoom(name string) string {
+	if donor := d.donor(*d.Record, name); donor != "" {
+		return d.noRoom(name, donor)
+	}
+	return ""
+}
+
+// nearlyFull is how little room a disk has on which a server will soon wait for
+// more, in bytes.
+const nearlyFull = 64 << 20
+
+// noteDisk names a disk that is full, or will be in a moment.
+func (d *decider) noteDisk(name string) {
+	if disk := d.Seen[name].Live.Disk; disk.known() && disk.Free < nearlyFull && d.reachable(name) {
+		d.wait(CodeDiskFull, name, fmt.Sprintf("the disk of %s is full: %s are left; mysqld waits for room and tries again every minute", name, bytesText(disk.Free)),
+			"make room on the file system of its data directory")
+	}
+}
+
+// cloning returns the standing spec of a clone that goes on. Where its donor is
+// gone, another may be better: at once if the daemon has noticed, and after a
+// while if mysqld waits for the donor's host.
 func (d *decider) cloning(r Record, name string) (Spec, bool) {
 	at, st := d.Specs[name], d.Statuses[name]
 	if at.Goal != GoalClone || at.Term != r.Term {
 		return Spec{}, false
 	}
-	if st.SpecRevision == at.Revision && (st.State == SpecDone || st.State == SpecFailed && !d.reachable(at.Source)) {
+	mine := st.SpecRevision == at.Revision
+	silent := d.now.Sub(later(d.Seen[at.Source].SQLAt, d.LeadingSince))
+	if mine && (st.State == SpecDone || st.State == SpecFailed && !d.reachable(at.Source)) || silent > behind*d.settings.RemovalDelay {
 		return Spec{}, false
 	}
 	return at.Spec, true
@@ -122,8 +156,8 @@ func (d *decider) noteStanding(name string, spec Spec) {
 	switch {
 	case spec.Goal == GoalClone:
 		detail := fmt.Sprintf("%s is being built anew as a clone of %s", name, spec.Source)
-		if live.CloneTotal > 0 {
-			detail += fmt.Sprintf(", %d %% of %.1f GB", 100*live.CloneDone/live.CloneTotal, float64(live.CloneTotal)/1e9)
+		if progress := live.Clone.String(); progress != "" {
+			detail += ": " + progress
 		}
 		d.wait(CodeCloning, name, detail, "")
 	case spec.Goal == GoalStand && !spec.Errant.IsEmpty():
@@ -133,6 +167,8 @@ func (d *decider) noteStanding(name string, spec Spec) {
 			d.wait(CodeDiverged, name, out+fmt.Sprintf("; auto_rejoin is %s, so it is not built anew by itself", d.Policy.AutoRejoin), "mysqlha rejoin "+name+" --discard, or mysqlha settings set auto_rejoin=clone")
 		case !d.discardable(*d.Record, name, spec.Errant):
 			d.wait(CodeDiverged, name, out, "look at them with mysqlbinlog; somebody may have been told of them, so a human must decide: mysqlha rejoin "+name+" --discard")
+		case d.whyNoRoom(name) != "":
+			d.wait(CodeNoDonor, name, out+"; it cannot be built anew: "+d.whyNoRoom(name), "make room on the file system of its data directory")
 		case d.cloneElsewhere(name) != "":
 			d.wait(CodeDiverged, name, out+fmt.Sprintf("; it is built anew after %s", d.cloneElsewhere(name)), "")
 		default:
@@ -140,6 +176,8 @@ func (d *decider) noteStanding(name string, spec Spec) {
 		}
 	case unusable(st.Problem) && !d.mayClone():
 		d.wait(CodeNoDonor, name, fmt.Sprintf("%s must be built anew, and auto_rejoin is %s", name, d.Policy.AutoRejoin), "mysqlha settings set auto_rejoin=clone")
+	case unusable(st.Problem) && d.whyNoRoom(name) != "":
+		d.wait(CodeNoDonor, name, name+" must be built anew: "+d.whyNoRoom(name), "make room on the file system of its data directory")
 	case unusable(st.Problem) && d.cloneElsewhere(name) == "":
 		d.wait(CodeNoDonor, name, name+" must be built anew, and no server can give its data now", "bring the other servers back")
 	}

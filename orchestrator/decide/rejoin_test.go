@@ -118,6 +118,52 @@ func TestACloneGoesOnUntilItIsDone(t *testing.T) {
 	}
 }
 
+func TestACloneWhoseDonorIsGoneBeginsAgainElsewhere(t *testing.T) {
+	c, _ := returned(t, gs("a:1-13"), func(*Record, *Status) {})
+	first := c.Specs["a"]
+	c.vanishes("c")
+	if c.pass(behind*c.s.RemovalDelay - time.Second).settle(); c.Specs["a"].Revision != first.Revision {
+		t.Fatalf("after a moment's silence of the donor a is asked to %+v", c.Specs["a"].Spec)
+	}
+	if c.pass(time.Second).settle(); c.Specs["a"].Goal != GoalStand {
+		t.Errorf("the donor is silent, and a is asked to %+v", c.Specs["a"].Spec)
+	}
+}
+
+func TestNothingIsClonedWhereItDoesNotFit(t *testing.T) {
+	c, _ := returned(t, gs("a:1-13"), func(r *Record, _ *Status) { r.CompleteSince = 2 }) // Not discardable yet.
+	c.Record.CompleteSince = 0
+	c.live("c", func(l *Live) { l.Disk = Disk{Free: 1, Data: 10e9, Logs: 500e9} })
+	for _, tc := range []struct {
+		disk Disk
+		goal Goal
+	}{
+		{Disk{Free: 4e9, Data: 5e9, Logs: 1e9}, GoalStand},
+		{Disk{Free: 4e9, Data: 5e9, Logs: 2e9}, GoalClone},
+	} {
+		c.live("a", func(l *Live) { l.Disk = tc.disk })
+		if c.settle(); c.Specs["a"].Goal != tc.goal {
+			t.Errorf("with %+v a is asked to %s", tc.disk, c.Specs["a"].Goal)
+		}
+		if d := c.decide(); tc.goal == GoalStand {
+			c.mustWait(d, CodeNoDonor)
+			c.mustWait(d, CodeDiskFull) // The donor's own.
+		}
+	}
+}
+
+func TestTheProgressOfACloneIsTold(t *testing.T) {
+	for want, p := range map[string]CloneProgress{
+		"": {Done: 5},
+		"file copy, 25 % of 4.0 GB, 100.0 MB/s, about 30s left": {Stage: "file copy", Done: 1e9, Total: 4e9, For: 10 * time.Second},
+		"100 % of 4.0 kB, 410 B/s":                              {Done: 4100, Total: 4000, For: 10 * time.Second},
+	} {
+		if got := p.String(); got != want {
+			t.Errorf("%+v is %q, not %q", p, got, want)
+		}
+	}
+}
+
 func TestAServerWhoseDataIsNobodysIsCloned(t *testing.T) {
 	for _, problem := range []Code{CodeRewindFailed, CodeCloneUnfinished} {
 		c, _ := returned(t, gs("a:1-12"), func(*Record, *Status) {})

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/mysqlha/mysqlha/replication/gtid"
@@ -177,9 +178,10 @@ type Live struct {
 	LagTransactions uint64 `json:"lag_transactions"`
 	// Attached are the semi-sync replicas attached to a primary.
 	Attached int `json:"attached"`
-	// CloneDone of CloneTotal bytes of a clone are here; 0 while there is none.
-	CloneDone  uint64 `json:"clone_done,omitempty"`
-	CloneTotal uint64 `json:"clone_total,omitempty"`
+	// Clone is how far the clone is that replaces its data; zero for none.
+	Clone CloneProgress `json:"clone,omitzero"`
+	// Disk is how full its disk is; zero while that is not known.
+	Disk Disk `json:"disk,omitzero"`
 	// OpenTerm is the term in which it takes writes.
 	OpenTerm uint64 `json:"open_term"`
 	// CommitAge is how long ago the last acknowledged commit of the primary's
@@ -195,6 +197,61 @@ type Live struct {
 	CommitLocked bool `json:"commit_locked"`
 	// RecordSeen is the highest version of the record that the daemon has seen.
 	RecordSeen uint64 `json:"record_seen"`
+}
+
+// CloneProgress is how far a clone is.
+type CloneProgress struct {
+	// Stage is what MySQL does now, in its own words, such as "file copy".
+	Stage string `json:"stage,omitempty"`
+	// Done of Total bytes are here, after For.
+	Done  uint64        `json:"done_bytes"`
+	Total uint64        `json:"total_bytes"`
+	For   time.Duration `json:"for_ns"`
+}
+
+// String tells it with the rate so far, in bytes a second, and how long the rest
+// takes at that rate; empty before anything is known.
+func (p CloneProgress) String() string {
+	if p.Total == 0 || p.For <= 0 {
+		return ""
+	}
+	rate := float64(p.Done) / p.For.Seconds()
+	text := fmt.Sprintf("%d %% of %s, %s/s", min(100, 100*p.Done/p.Total), bytesText(p.Total), bytesText(uint64(rate)))
+	if p.Stage != "" {
+		text = p.Stage + ", " + text
+	}
+	if left := p.Total - min(p.Done, p.Total); left > 0 && rate > 0 {
+		text += fmt.Sprintf(", about %s left", time.Duration(float64(left)/rate*float64(time.Second)).Round(time.Second))
+	}
+	return text
+}
+
+// Disk is how full the file system is that a server's data lies on, in bytes.
+type Disk struct {
+	// Free may still be written.
+	Free uint64 `json:"free_bytes"`
+	// Data is what a clone would copy of the server, Logs its binary and relay
+	// logs in the data directory.
+	Data uint64 `json:"data_bytes"`
+	Logs uint64 `json:"logs_bytes"`
+}
+
+func (d Disk) known() bool { return d.Data > 0 }
+
+// room is how much the disk could take if all that is the server's were replaced.
+func (d Disk) room() uint64 { return d.Free + d.Data + d.Logs }
+
+// bytesText tells a number of bytes as people do.
+func bytesText(n uint64) string {
+	for _, unit := range []struct {
+		size uint64
+		name string
+	}{{1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}} {
+		if n >= unit.size {
+			return fmt.Sprintf("%.1f %s", float64(n)/float64(unit.size), unit.name)
+		}
+	}
+	return fmt.Sprintf("%d B", n)
 }
 
 // All returns all the server has of the data.

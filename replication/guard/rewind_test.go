@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -229,6 +230,61 @@ func TestNothingIsAskedForAServerThatWasNotOpen(t *testing.T) {
 	try("died open", open, true, true)
 	o.AsIs = true
 	try("died open, as it is", open, true, false)
+}
+
+// TestAGateThatCannotSeeStartsNothing takes what the gate must read away, or
+// damages it: mysqld does not start, the error names the file, and nothing is cut.
+func TestAGateThatCannotSeeStartsNothing(t *testing.T) {
+	run, err := process.Describe(os.Getpid(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, spoil := range map[string]func(o *Options, index string) (named string){
+		"no index":                        func(_ *Options, index string) string { _ = os.Remove(index); return index },
+		"an empty index":                  func(_ *Options, index string) string { write(index, "\n"); return index },
+		"an index of files that are gone": func(_ *Options, index string) string { write(index, "/nowhere/b.000009\n"); return "/nowhere/b.000009" },
+		"a folder as index": func(_ *Options, index string) string {
+			if err := errors.Join(os.Remove(index), os.Mkdir(index, 0o700)); err != nil {
+				t.Fatal(err)
+			}
+			return index
+		},
+		"a damaged term file":   func(o *Options, _ string) string { write(o.TermFile, "{"); return o.TermFile },
+		"a damaged run file":    func(o *Options, _ string) string { write(o.RunFile, "{"); return o.RunFile },
+		"a damaged rewind file": func(o *Options, _ string) string { write(o.RewindFile, "{"); return o.RewindFile },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			index, logs := logsOf(t, 1, 2, 3)
+			o := Options{Logger: slog.New(slog.DiscardHandler), RewindFile: filepath.Join(dir, "rewind.json"),
+				TermFile: filepath.Join(dir, "term.json"), RunFile: filepath.Join(dir, "run.json"),
+				Ask: func(context.Context, uint64, time.Duration) (decide.StartAnswer, error) {
+					return decide.StartAnswer{Advice: decide.StartCompare, Holds: without(t, "16"), Complete: true}, nil
+				}}
+			text, err := json.Marshal(process.Opened{Term: 3, Run: run.StartID, ServerUUID: fixtureUUID, LogIndex: index, Fit: true})
+			if err == nil {
+				err = process.WriteRunFile(o.RunFile, run)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(o.TermFile, string(text))
+			named := spoil(&o, index)
+			pending, err := prepare(t.Context(), o)
+			if err == nil || pending != nil || !strings.Contains(err.Error(), named) {
+				t.Errorf("prepared %+v; the error does not name %s: %v", pending, named, err)
+			}
+			if f, err := binlog.ScanFile(logs[2], func(binlog.Group) error { return nil }); err != nil || f.GTIDs.Count() != 2 {
+				t.Errorf("of the last file %s are left, %v", f.GTIDs, err)
+			}
+		})
+	}
 }
 
 // --- on a real server ---
