@@ -19,6 +19,7 @@ import (
 	"github.com/mysqlha/mysqlha/integration/harness"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
 	"github.com/mysqlha/mysqlha/replication/binlog"
+	"github.com/mysqlha/mysqlha/replication/gtid"
 	"github.com/mysqlha/mysqlha/replication/process"
 )
 
@@ -151,14 +152,7 @@ func TestS7_WhatSomebodyWroteOnAReplicaIsNotDiscarded(t *testing.T) {
 	s := harness.Start(t, sandbox.Options{})
 	before := record(t, s)
 	server := others(s, before.Primary)[0]
-	db := openAdmin(t, s, server)
-	db.SetMaxOpenConns(1)
-	signal(t, s, server+"/daemon", syscall.SIGSTOP) // It would close the server again.
-	mustExec(t, db, "SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF", "CREATE DATABASE notes", "SET GLOBAL super_read_only = ON")
-	signal(t, s, server+"/daemon", syscall.SIGCONT)
-	awaitCluster(t, s, "it is out, by name", func(c api.Cluster) bool {
-		return !serverOf(c, server).InSync && (waits(c, decide.CodeErrant, server) || waits(c, decide.CodeDiverged, server))
-	})
+	writeOnReplica(t, s, server, "CREATE DATABASE notes")
 	state, err := s.Cluster(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -196,6 +190,54 @@ func TestS7_WhatSomebodyWroteOnAReplicaIsNotDiscarded(t *testing.T) {
 	if err := openAdmin(t, s, server).QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'notes'").Scan(&left); err != nil || left != 0 {
 		t.Errorf("%d databases are left (%v)", left, err)
 	}
+}
+
+// What somebody wrote on a replica may be called harmless: the primary makes empty
+// transactions of the same names, and the server replicates again (S7).
+func TestS7_WhatIsCalledHarmlessStaysWhereItIs(t *testing.T) {
+	s := harness.Start(t, sandbox.Options{})
+	l := harness.Writers(t, s, 2)
+	before := record(t, s)
+	server := others(s, before.Primary)[0]
+	writeOnReplica(t, s, server, "CREATE DATABASE notes", "CREATE DATABASE more_notes")
+	var errant gtid.Set
+	awaitCluster(t, s, "they are named", func(c api.Cluster) bool {
+		errant = serverOf(c, server).Errant
+		return errant.Count() == 2
+	})
+	out, err := exec.CommandContext(t.Context(), harness.Build(t), "rejoin", "--context", s.Context(), "--inject-empty", server).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "alone holds what "+errant.String()) {
+		t.Errorf("mysqlha rejoin: %v\n%s", err, out)
+	}
+	for name, databases := range map[string]int{server: 2, before.Primary: 0} {
+		var executed string
+		var there int
+		err := openAdmin(t, s, name).QueryRowContext(t.Context(),
+			"SELECT @@GLOBAL.gtid_executed, (SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name LIKE '%notes')").Scan(&executed, &there)
+		if err != nil || !gtid.MustParse(executed).Contains(errant) || there != databases {
+			t.Errorf("%s has executed %s and has %d databases, want %d (%v)", name, executed, there, databases, err)
+		}
+	}
+	// It counts like any other: the other replica is not needed.
+	if now := record(t, s); now.Term != before.Term || !slices.Contains(now.InSync, server) {
+		t.Errorf("term %d after %d, in sync are %v", now.Term, before.Term, now.InSync)
+	}
+	l.Check()
+}
+
+// writeOnReplica writes where nobody should, and waits until that is noticed.
+func writeOnReplica(t *testing.T, s *sandbox.Sandbox, server string, statements ...string) {
+	t.Helper()
+	db := openAdmin(t, s, server)
+	db.SetMaxOpenConns(1)
+	signal(t, s, server+"/daemon", syscall.SIGSTOP) // It would close the server again.
+	mustExec(t, db, "SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF")
+	mustExec(t, db, statements...)
+	mustExec(t, db, "SET GLOBAL super_read_only = ON")
+	signal(t, s, server+"/daemon", syscall.SIGCONT)
+	awaitCluster(t, s, "it is out, by name", func(c api.Cluster) bool {
+		return !serverOf(c, server).InSync && (waits(c, decide.CodeErrant, server) || waits(c, decide.CodeDiverged, server))
+	})
 }
 
 func waits(c api.Cluster, code decide.Code, server string) bool {

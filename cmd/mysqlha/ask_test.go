@@ -153,6 +153,8 @@ func TestCommandsAskADaemon(t *testing.T) {
 		{"what only one server has is named", []string{"rejoin", "--context", apart, "db3"}, 1, "", "db3 holds 12 transactions that nobody else has: "},
 		{"and how it is given up", []string{"rejoin", "--context", apart, "db3"}, 1, "", "mysqlha rejoin db3 --discard gives them up"},
 		{"and given up by name", []string{"rejoin", "--context", apart, "--discard", "--no-wait", "db3"}, 0, "db3 is diverged, and will be built anew without " + second + ":801-812\n", ""},
+		{"and called harmless by name", []string{"rejoin", "--context", apart, "--inject-empty", "--no-wait", "db3"}, 0, "db3 is diverged, and will replicate once the primary has empty transactions for " + second + ":801-812\n", ""},
+		{"not both", []string{"rejoin", "--context", apart, "--inject-empty", "--discard", "db3"}, 2, "", "not both"},
 		{"an unknown server is named", []string{"rejoin", "--context", good, "db9"}, 1, "", `"db9" is not a server`},
 		{"one server is enough", []string{"rejoin", "--context", good, "db1", "db2"}, 2, "", "mysqlha rejoin SERVER"},
 		{"history lists what has ended", []string{"history", "--context", good, "--limit", "1"}, 0, "db3 -> db1", ""},

@@ -16,13 +16,16 @@ import (
 
 const rejoinHelp = `Servers come back by themselves: rewound, or built anew as a clone of a replica. One that holds transactions of which
 somebody may have been told, and that nobody else has, waits for a human: they were written on a replica, or lost by a
-failover in async. mysqlha rejoin SERVER names them; look at them with mysqlbinlog. With --discard they are given up: the
-server becomes a clone of another, and a copy of them is kept in its daemon's folder (replaced-...).`
+failover in async. mysqlha rejoin SERVER names them; look at them with mysqlbinlog. There are two ways on:
+--discard gives them up: the server becomes a clone of another, and a copy of them is kept in its daemon's folder
+(replaced-...). --inject-empty leaves them where they are: the primary makes empty transactions of the same names, and the
+server replicates again. It then differs from the others by whatever they wrote, for ever: say so only of what is harmless.`
 
 func (t tool) rejoinCommand() *cli.Command {
 	return &cli.Command{Name: "rejoin", Usage: "bring a server back that holds what nobody else has", ArgsUsage: "SERVER", Description: rejoinHelp,
 		Flags: append(clientFlags(),
 			&cli.BoolFlag{Name: "discard", Usage: "give up the transactions that only this server has"},
+			&cli.BoolFlag{Name: "inject-empty", Usage: "call the transactions that only this server has harmless, and keep them there alone"},
 			&cli.BoolFlag{Name: "no-wait", Usage: "do not wait until the server is in sync"}),
 		Action: t.rejoin}
 }
@@ -30,8 +33,9 @@ func (t tool) rejoinCommand() *cli.Command {
 // rejoined is what came of it.
 type rejoined struct {
 	Server string `json:"server"`
-	// Discarded are what was given up.
+	// Discarded are what was given up, Injected what was called harmless.
 	Discarded gtid.Set `json:"discarded"`
+	Injected  gtid.Set `json:"injected"`
 	// State is the server's, InSync whether it is in the in-sync set.
 	State  api.State `json:"state"`
 	InSync bool      `json:"in_sync"`
@@ -42,6 +46,9 @@ type rejoined struct {
 func (t tool) rejoin(c *cli.Context) error {
 	if c.NArg() != 1 {
 		return &usageError{"name one server: mysqlha rejoin SERVER"}
+	}
+	if c.Bool("discard") && c.Bool("inject-empty") {
+		return &usageError{"write --discard or --inject-empty, not both"}
 	}
 	server := c.Args().First()
 	_, err := ask(t, c, func(ctx context.Context, client *api.Client, name string) (rejoined, error) {
@@ -57,13 +64,19 @@ func (t tool) rejoin(c *cli.Context) error {
 		switch {
 		case s.Errant.IsEmpty():
 			return r, nil
-		case !c.Bool("discard") && s.State != api.StateCloning:
-			return r, fmt.Errorf("%s holds %d transactions that nobody else has: %s\nlook at them with mysqlbinlog on its host; mysqlha rejoin %s --discard gives them up", server, s.Errant.Count(), s.Errant, server)
+		case c.Bool("inject-empty"):
+			r.Injected = s.Errant
+			_, err = client.SetPolicy(ctx, decide.Policy{Harmless: map[string]gtid.Set{server: s.Errant}})
+		case c.Bool("discard"):
+			r.Discarded = s.Errant
+			_, err = client.SetPolicy(ctx, decide.Policy{Discard: map[string]gtid.Set{server: s.Errant}})
+		case s.State == api.StateCloning:
+			r.Discarded = s.Errant
+		default:
+			err = fmt.Errorf("%s holds %d transactions that nobody else has: %s\nlook at them with mysqlbinlog on its host; mysqlha rejoin %s --discard gives them up, --inject-empty calls them harmless", server, s.Errant.Count(), s.Errant, server)
 		}
-		if r.Discarded = s.Errant; c.Bool("discard") {
-			if _, err := client.SetPolicy(ctx, decide.Policy{Discard: map[string]gtid.Set{server: s.Errant}}); err != nil {
-				return r, err
-			}
+		if err != nil {
+			return r, err
 		}
 		if c.Bool("no-wait") {
 			return r, nil
@@ -127,6 +140,10 @@ func progressText(s api.Server, c api.Cluster) string {
 
 func rejoinText(r rejoined) string {
 	switch {
+	case !r.Injected.IsEmpty() && r.InSync:
+		return fmt.Sprintf("%s is in sync again after %s, and alone holds what %s wrote\n", r.Server, short(r.Took), r.Injected)
+	case !r.Injected.IsEmpty():
+		return fmt.Sprintf("%s is %s, and will replicate once the primary has empty transactions for %s\n", r.Server, r.State, r.Injected)
 	case r.Discarded.IsEmpty() && r.InSync:
 		return r.Server + " is in sync\n"
 	case r.Discarded.IsEmpty():

@@ -127,6 +127,21 @@ func (b *backend) Policy(context.Context) (decide.Policy, error) {
 	return p.Over(*s.Record), nil
 }
 
+// merged returns both maps as one; where both speak of a server, b counts.
+func merged(a, b map[string]gtid.Set) map[string]gtid.Set {
+	both := make(map[string]gtid.Set, len(a)+len(b))
+	maps.Copy(both, a)
+	maps.Copy(both, b)
+	return both
+}
+
+// lessThose returns a map without the servers that are in another.
+func lessThose(all, those map[string]gtid.Set) map[string]gtid.Set {
+	left := maps.Clone(all)
+	maps.DeleteFunc(left, func(server string, _ gtid.Set) bool { _, gone := those[server]; return gone })
+	return left
+}
+
 // SetPolicy changes what the operator wants.
 func (b *backend) SetPolicy(ctx context.Context, want decide.Policy) (decide.Policy, error) {
 	now, err := b.Policy(ctx)
@@ -145,17 +160,13 @@ func (b *backend) SetPolicy(ctx context.Context, want decide.Policy) (decide.Pol
 	if want.AutoRejoin != "" {
 		now.AutoRejoin = want.AutoRejoin
 	}
-	for server, set := range want.Discard {
+	for server := range merged(want.Discard, want.Harmless) {
 		if _, known := b.d.cfg.Server(server); !known {
 			return now, &api.RefusedError{Reason: fmt.Sprintf("%q is not a server of this cluster", server)}
 		}
-		discard := maps.Clone(now.Discard)
-		if discard == nil {
-			discard = make(map[string]gtid.Set)
-		}
-		discard[server] = set
-		now.Discard = discard
 	}
+	// The last word on a server counts.
+	now.Discard, now.Harmless = merged(lessThose(now.Discard, want.Harmless), want.Discard), merged(lessThose(now.Harmless, want.Discard), want.Harmless)
 	if err := now.Check(len(b.d.cfg.Servers)); err != nil {
 		return now, &api.RefusedError{Reason: err.Error()}
 	}

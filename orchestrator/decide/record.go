@@ -67,7 +67,14 @@ type Policy struct {
 	// gives up: that server may be built anew as a clone although somebody may have
 	// been told of them (S7).
 	Discard map[string]gtid.Set `json:"discard,omitempty"`
+	// Harmless are transactions, by server, that nobody else has and that a human
+	// says may stay there alone: the primary makes empty ones of the same names, and
+	// that server is a replica again, different by whatever they wrote (S7).
+	Harmless map[string]gtid.Set `json:"harmless,omitempty"`
 }
+
+// MaxInjected is how many empty transactions are made for one server at most.
+const MaxInjected = 1000
 
 // Over returns the policy with what it leaves open taken from the record.
 func (p Policy) Over(r Record) Policy {
@@ -91,6 +98,8 @@ func (p Policy) Check(servers int) error {
 		return fmt.Errorf("required_acks is %d, and %d servers have %d replicas", p.RequiredAcks, servers, servers-1)
 	case p.AutoRejoin != "" && !slices.Contains(AutoRejoins(), p.AutoRejoin):
 		return fmt.Errorf("auto_rejoin is %q, not one of %v", p.AutoRejoin, AutoRejoins())
+	case slices.ContainsFunc(slices.Collect(maps.Values(p.Harmless)), func(s gtid.Set) bool { return s.Count() > MaxInjected }):
+		return fmt.Errorf("more than %d transactions would be made on the primary for one server: have it built anew instead", MaxInjected)
 	case p.MaxLag < 0:
 		return fmt.Errorf("max_lag is %s: write a duration such as 30s", p.MaxLag)
 	}

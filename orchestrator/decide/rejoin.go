@@ -31,6 +31,29 @@ func (d *decider) givenUp(name string, errant gtid.Set) bool {
 	return d.Policy != nil && !errant.IsEmpty() && d.Policy.Discard[name].Contains(errant)
 }
 
+// injected returns what the primary shall make as empty transactions: what stands
+// between servers and the primary and a human has called harmless, by name.
+func (d *decider) injected(r Record) (all gtid.Set) {
+	if d.Policy == nil || r.Plan != nil {
+		return all
+	}
+	for name, harmless := range d.Policy.Harmless {
+		// Only what the server really has: another name would be one that somebody
+		// may still give to a transaction.
+		if name != r.Primary && d.calledHarmless(r, name) && d.Seen[name].Live.All().Contains(harmless) {
+			all = all.Union(harmless)
+		}
+	}
+	return all
+}
+
+// calledHarmless tells whether a human has called harmless all that keeps a
+// server away.
+func (d *decider) calledHarmless(r Record, name string) bool {
+	at := d.Specs[name]
+	return d.Policy != nil && at.Goal == GoalStand && at.Term == r.Term && !at.Errant.IsEmpty() && d.Policy.Harmless[name].Contains(at.Errant)
+}
+
 // mayClone tells whether servers are cloned without a human's word.
 func (d *decider) mayClone() bool {
 	return d.Policy == nil || d.Policy.AutoRejoin == "" || d.Policy.AutoRejoin == AutoRejoinClone
@@ -163,10 +186,12 @@ func (d *decider) noteStanding(name string, spec Spec) {
 	case spec.Goal == GoalStand && !spec.Errant.IsEmpty():
 		out := fmt.Sprintf("%s has %d transactions that %s does not have: %s; it neither replicates nor serves", name, spec.Errant.Count(), d.Record.Primary, spec.Errant)
 		switch {
+		case d.calledHarmless(*d.Record, name):
+			d.wait(CodeDiverged, name, out+fmt.Sprintf("; they were called harmless, and %s makes empty ones of the same names", d.Record.Primary), "")
 		case !d.mayClone() && !d.givenUp(name, spec.Errant):
 			d.wait(CodeDiverged, name, out+fmt.Sprintf("; auto_rejoin is %s, so it is not built anew by itself", d.Policy.AutoRejoin), "mysqlha rejoin "+name+" --discard, or mysqlha settings set auto_rejoin=clone")
 		case !d.discardable(*d.Record, name, spec.Errant):
-			d.wait(CodeDiverged, name, out, "look at them with mysqlbinlog; somebody may have been told of them, so a human must decide: mysqlha rejoin "+name+" --discard")
+			d.wait(CodeDiverged, name, out, "look at them with mysqlbinlog; somebody may have been told of them, so a human must decide: mysqlha rejoin "+name)
 		case d.whyNoRoom(name) != "":
 			d.wait(CodeNoDonor, name, out+"; it cannot be built anew: "+d.whyNoRoom(name), "make room on the file system of its data directory")
 		case d.cloneElsewhere(name) != "":

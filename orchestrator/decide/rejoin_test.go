@@ -77,6 +77,34 @@ func TestS7_AHumanMayGiveUpTransactionsByName(t *testing.T) {
 	}
 }
 
+func TestS7_OnlyWhatAHumanCallsHarmlessIsInjected(t *testing.T) {
+	c, _ := returned(t, gs("a:1-12,d:1-2"), func(*Record, *Status) {})
+	for _, tc := range []struct {
+		name     string
+		harmless map[string]gtid.Set
+		inject   gtid.Set
+	}{
+		{"nothing", nil, none},
+		{"not all", map[string]gtid.Set{"a": gs("d:1")}, none},
+		{"another's", map[string]gtid.Set{"c": gs("d:1-2")}, none},
+		{"more than it has", map[string]gtid.Set{"a": gs("d:1-3")}, none},
+		{"all", map[string]gtid.Set{"a": gs("d:1-2")}, gs("d:1-2")},
+	} {
+		c.Policy = &Policy{Harmless: tc.harmless}
+		if c.settle(); !c.Specs["b"].Inject.Equal(tc.inject) || c.Specs["a"].Goal != GoalStand {
+			t.Errorf("%s: b is asked to make %s, a to %s", tc.name, c.Specs["b"].Inject, c.Specs["a"].Goal)
+		}
+	}
+	// The primary has made them.
+	c.live("b", func(l *Live) { l.Executed = l.Executed.Union(gs("d:1-2")) })
+	if c.settle(); c.Specs["a"].Goal != GoalFollow || !c.Specs["b"].Inject.IsEmpty() {
+		t.Errorf("a is asked to %s, and b to make %s", c.Specs["a"].Goal, c.Specs["b"].Inject)
+	}
+	if err := (Policy{Durability: DurabilityLossless, RequiredAcks: 1, Harmless: map[string]gtid.Set{"a": gs("d:1-1001")}}).Check(3); err == nil {
+		t.Error("too many are taken")
+	}
+}
+
 func TestNothingIsClonedAgainstTheSettings(t *testing.T) {
 	c, _ := returned(t, gs("a:1-13"), func(r *Record, _ *Status) { r.CompleteSince = 2 }) // Not discardable yet.
 	c.Record.CompleteSince = 0

@@ -65,6 +65,9 @@ type Spec struct {
 	// Eject asks for a commit begun after that server was locked out, and
 	// acknowledged without it (primary).
 	Eject string `json:"eject,omitempty"`
+	// Inject are transactions to be made here as empty ones (primary), because a
+	// human says that what they are elsewhere is harmless.
+	Inject gtid.Set `json:"inject"`
 	// Accounts are made by initialise.
 	Accounts []Account `json:"accounts,omitempty"`
 	// Why says in words why the server must stand (stand).
@@ -79,7 +82,7 @@ func (s Spec) Equal(o Spec) bool {
 	return s.Goal == o.Goal && s.Term == o.Term && s.Plan == o.Plan && s.Source == o.Source &&
 		s.Acks == o.Acks && s.Target.Equal(o.Target) && slices.Equal(s.Attach, o.Attach) &&
 		slices.Equal(s.InSync, o.InSync) && s.RequiredAcks == o.RequiredAcks && s.Suspended == o.Suspended && s.Prove == o.Prove && s.Eject == o.Eject &&
-		slices.Equal(s.Accounts, o.Accounts) && s.Why == o.Why && s.Errant.Equal(o.Errant)
+		slices.Equal(s.Accounts, o.Accounts) && s.Why == o.Why && s.Errant.Equal(o.Errant) && s.Inject.Equal(o.Inject)
 }
 
 // Account is one server's accounts on all servers, known to others only by the

@@ -2,6 +2,7 @@ package gtid
 
 import (
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"strconv"
@@ -123,6 +124,22 @@ func (s Set) Contains(other Set) bool {
 func (s Set) Has(g GTID) bool {
 	k, err := g.key()
 	return err == nil && containsNumber(s.numbers(k), g.N)
+}
+
+// All returns the GTIDs of the set one by one, in the order of [Set.String].
+func (s Set) All() iter.Seq[GTID] {
+	return func(yield func(GTID) bool) {
+		for _, p := range s.parts {
+			uuid := string(appendUUID(nil, p.key.uuid))
+			for _, iv := range p.nums {
+				for n := iv.start; n < iv.end; n++ {
+					if !yield(GTID{UUID: uuid, Tag: p.key.tag, N: n}) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // Union returns the GTIDs that are in either set.

@@ -203,6 +203,26 @@ func TestAddRefusesWhatIsNoGTID(t *testing.T) {
 	}
 }
 
+func TestAllGoesThroughASetInOrder(t *testing.T) {
+	set := MustParse(uuidB + ":7," + uuidA + ":1-3:9:x:2-3")
+	var got []string
+	var b Builder
+	for g := range set.All() {
+		got = append(got, g.String())
+		if err := b.Add(g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !b.Set().Equal(set) || len(got) != 7 || got[3] != uuidA+":9" || got[4] != uuidA+":x:2" || got[6] != uuidB+":7" {
+		t.Errorf("%s is %v", set, got)
+	}
+	for g := range set.All() {
+		if g.N == 2 {
+			break // It must not go on.
+		}
+	}
+}
+
 func TestTextEncodings(t *testing.T) {
 	type doc struct {
 		Set Set `json:"set" yaml:"set"`
