@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/mysqlha/mysqlha/replication/process"
 )
 
@@ -149,7 +147,7 @@ func (t *termFile) write(next terms) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(t.path, append(raw, '\n'), 0o600); err != nil {
+	if err := process.WriteDurable(t.path, append(raw, '\n')); err != nil {
 		return fmt.Errorf("write the term file: %w", err)
 	}
 	t.seen = next

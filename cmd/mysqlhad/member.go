@@ -103,8 +103,12 @@ func (m *memberRole) AdviseStart(ctx context.Context, term uint64, waited time.D
 	case r.Version < m.member.RecordSeen() || r.Term < term:
 		return decide.StartAnswer{}, errors.New("etcd was restored from an old backup: nothing is taken from it")
 	}
+	s := m.d.bus.State()
+	if !s.Loaded() || !s.StaleSince.IsZero() {
+		return decide.StartAnswer{}, errors.New("the settings have not been read from etcd yet")
+	}
 	answer := decide.AdviseStart(*r, m.d.cfg.Name, term, waited)
-	if p := m.d.bus.State().Policy; p != nil && p.AutoRejoin == decide.AutoRejoinOff {
+	if p := s.Policy; p != nil && p.AutoRejoin == decide.AutoRejoinOff {
 		answer.Forbidden = "auto_rejoin is off"
 	}
 	return answer, nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -448,11 +449,19 @@ func (s *scanner) query(q query) error {
 	if len(text) > shownQuery {
 		text = text[:shownQuery] + "…"
 	}
-	if q.logged {
+	if q.logged && !movesFiles(q.text) {
 		return s.end(KindStatement, text)
 	}
 	return s.end(KindOther, text)
 }
+
+// tablespace matches statements that remove or take files at once: crash recovery
+// brings back what the engine knows, and not the files.
+var tablespace = regexp.MustCompile(`(?is)\b(DISCARD|IMPORT)\b.*\bTABLESPACE\b`)
+
+// movesFiles tells whether a statement may have done what crash recovery does not
+// take back, which cannot be told of one that was not kept whole.
+func movesFiles(text string) bool { return len(text) > keptQuery/2 || tablespace.MatchString(text) }
 
 func (s *scanner) end(kind Kind, what string) error {
 	s.group.Kind, s.group.What, s.group.End = kind, what, s.file.End

@@ -245,6 +245,30 @@ func TestWhatIsNotKnownIsRefused(t *testing.T) {
 	}
 }
 
+func TestWhatMovesFilesIsNotTakenBack(t *testing.T) {
+	for text, want := range map[string]bool{
+		"ALTER TABLE t DISCARD TABLESPACE":                                    true,
+		"alter table t\n discard partition p0 /* now */ tablespace":           true,
+		"ALTER TABLE t IMPORT TABLESPACE":                                     true,
+		"ALTER TABLE t TABLESPACE = discarded":                                false,
+		"DROP TABLE `t`":                                                      false,
+		"CREATE TABLE t (i INT) /*" + strings.Repeat("x", keptQuery/2) + "*/": true,
+	} {
+		if movesFiles(text) != want {
+			t.Errorf("%.60q: not %t", text, want)
+		}
+		s := &scanner{open: true, visit: func(g Group) error {
+			if (g.Kind == KindOther) != want {
+				t.Errorf("%.60q is of the kind %s", text, g.Kind)
+			}
+			return nil
+		}}
+		if err := s.query(query{text: text, logged: true}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // FuzzScan looks for a file that makes the scan fail badly, or whose groups do
 // not follow each other.
 func FuzzScan(f *testing.F) {

@@ -11,7 +11,7 @@ func TestMysqldIsForkedAsItsUser(t *testing.T) {
 		t.Skip("only root can start a process as another user")
 	}
 	args := []string{"/bin/sh", "-c", "while :; do sleep 1000; done", "mysqld", "--user=nobody"}
-	c, err := startChild(Options{}, args)
+	c, err := startChild(Options{}, args, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

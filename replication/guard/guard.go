@@ -143,6 +143,15 @@ func Run(ctx context.Context, o Options) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	// Before anything is looked at, so that no signal finds the guard unprepared.
+	ctx, cancel := signal.NotifyContext(ctx, stopSignals...)
+	defer cancel()
+	signal.Ignore(syscall.SIGHUP)
+	lock, err := lockRun(ctx, o.RunFile, o.Logger)
+	if err != nil {
+		return 0, err
+	}
+	defer lock.Close() // A mysqld that is left holds it on.
 	args, err := harmlessArgs(o)
 	if err != nil {
 		return 0, err
@@ -162,21 +171,17 @@ func Run(ctx context.Context, o Options) (int, error) {
 		defer os.Remove(file) // It holds a password; a next repair overwrites it.
 		args = append(args, "--init-file="+file)
 	}
-	// Before mysqld exists, so that no signal finds the guard unprepared.
-	ctx, cancel := signal.NotifyContext(ctx, stopSignals...)
-	defer cancel()
-	signal.Ignore(syscall.SIGHUP)
 	var rewound *process.Rewind
 	if !cloning {
 		if rewound, err = prepare(ctx, o); err != nil {
 			return 0, err
 		}
 	}
-	return supervise(ctx, o, args, rewound)
+	return supervise(ctx, o, args, lock, rewound)
 }
 
-// supervise starts mysqld and returns when it is gone.
-func supervise(ctx context.Context, o Options, args []string, rewound *process.Rewind) (int, error) {
+// supervise starts mysqld, which inherits the lock, and returns when it is gone.
+func supervise(ctx context.Context, o Options, args []string, lock *os.File, rewound *process.Rewind) (int, error) {
 	db, err := openSocket(o)
 	if err != nil {
 		return 0, err
@@ -188,7 +193,7 @@ func supervise(ctx context.Context, o Options, args []string, rewound *process.R
 			return 0, err
 		}
 	}
-	c, err := startChild(o, args)
+	c, err := startChild(o, args, lock)
 	if err != nil {
 		return 0, err
 	}

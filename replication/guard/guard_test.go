@@ -57,6 +57,7 @@ func TestRealServer(t *testing.T) {
 		"mysqld dies with its guard, the watcher sees it, and a restart is another run": testGuardDies,
 		"persisted variables that would undo the rules are refused and nothing starts":  testPersisted,
 		"the control account of a clone is repaired at the next start":                  testRepair,
+		"a second guard waits for the first (S7, S9)":                                   testSecondGuardWaits,
 		"a dead primary waits for an answer":                                            testGateWaits,
 		"what waited for an acknowledgement is rewound, also in two goes (S7)":          testRewind,
 		"what the engine had committed is not rewound unnoticed (S7)":                   testRewindOfCommitted,
@@ -385,7 +386,7 @@ func testPersisted(t *testing.T, tmpl *template) {
 	}
 	g = s.startGuard()
 	s.await("the guard ends", g.ended)
-	if log := s.readLog(); g.code != 99 || !strings.Contains(log, persistedFile+":1: read_only=OFF") {
+	if log := s.readLog(); g.code != 99 || !strings.Contains(log, persistedFiles[0]+":1: read_only=OFF") {
 		t.Errorf("exit status %d, log\n%s", g.code, log)
 	}
 	if _, err := os.Stat(s.plan.RunFile); !errors.Is(err, fs.ErrNotExist) {

@@ -77,17 +77,19 @@ func TestPersistedVariablesAreReadAsMySQLWritesThem(t *testing.T) {
 		"a second JSON value is refused": {`{} {"read_only": {"Value": "OFF"}}`, []string{"more than one"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, persistedFile), []byte(c.text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			err := checkPersisted(dir)
-			if (err == nil) != (c.want == nil) {
-				t.Fatalf("error %v, want %q", err, c.want)
-			}
-			for _, want := range c.want {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("error %v, want %q", err, want)
+			for _, name := range persistedFiles {
+				dir := t.TempDir()
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(c.text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				err := checkPersisted(dir)
+				if (err == nil) != (c.want == nil) {
+					t.Fatalf("%s: error %v, want %q", name, err, c.want)
+				}
+				for _, want := range c.want {
+					if !strings.Contains(err.Error(), want) {
+						t.Errorf("%s: error %v, want %q", name, err, want)
+					}
 				}
 			}
 		})

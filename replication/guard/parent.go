@@ -27,13 +27,14 @@ type child struct {
 }
 
 // startChild starts mysqld from a goroutine that lives as long as it does.
-func startChild(o Options, args []string) (*child, error) {
+func startChild(o Options, args []string, lock *os.File) (*child, error) {
 	cred, err := credential(args)
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = o.Stdout, o.Stderr
+	cmd.ExtraFiles = []*os.File{lock}
 	// mysqld then allows RESTART and the restart that ends a clone: the status
 	// ExitRestart tells the caller to start it again.
 	cmd.Env = append(os.Environ(), "MYSQLD_PARENT_PID="+strconv.Itoa(os.Getpid()))

@@ -12,14 +12,23 @@ import (
 	"strings"
 )
 
-// persistedFile is where SET PERSIST keeps its variables. mysqld applies them
-// *after* its command line, so they could undo the rules.
-const persistedFile = "mysqld-auto.cnf"
+// persistedFiles are where SET PERSIST keeps its variables. mysqld applies them
+// *after* its command line, so they could undo the rules. The second is there
+// after a death inside SET PERSIST, and then counts.
+var persistedFiles = []string{"mysqld-auto.cnf", "mysqld-auto.cnf.backup"}
 
 // checkPersisted refuses a data directory whose persisted variables would undo
-// a rule. All of them are named, with their lines.
+// a rule. All of one file are named, with their lines.
 func checkPersisted(dataDir string) error {
-	path := filepath.Join(dataDir, persistedFile)
+	for _, name := range persistedFiles {
+		if err := checkPersistedFile(filepath.Join(dataDir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkPersistedFile(path string) error {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -148,6 +148,9 @@ func (g *gateway) rewind(answer decide.StartAnswer) (*process.Rewind, error) {
 	if answer.Forbidden != "" {
 		t.object("%s", answer.Forbidden)
 	}
+	if answer.Holds.IsEmpty() {
+		t.object("what the primary holds is not known")
+	}
 	if !answer.Complete {
 		t.object("a term since was opened without all that its predecessor could have committed")
 	}
@@ -204,7 +207,7 @@ func keep(r *process.Rewind, headEnd int64) (err error) {
 		err = process.WriteRewind(r.Kept+".json", *r)
 	}
 	if err == nil {
-		err = syncFolder(r.Kept)
+		err = process.SyncFolder(r.Kept)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(r.Kept))
@@ -216,15 +219,26 @@ func keep(r *process.Rewind, headEnd int64) (err error) {
 // give the numbers that were cut off to other transactions, and a server that has
 // received the old ones would seem to have the new ones (S7).
 func cut(o Options, r process.Rewind) error {
+	// The new name comes first: were power lost in between, nothing would be left
+	// that says that numbers were cut off.
+	if err := forgetUUID(o); err != nil {
+		return err
+	}
 	file, err := os.OpenFile(r.Log, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("rewind the binary log: %w", err)
 	}
-	err = errors.Join(file.Truncate(r.Position), file.Sync(), file.Close())
-	if err != nil {
+	info, err := file.Stat()
+	if err == nil && (info.Size() < r.Position || info.Size() > r.Size) {
+		err = fmt.Errorf("%s has %d bytes, and not %d as when it was judged: it is another file", r.Log, info.Size(), r.Size)
+	}
+	if err == nil {
+		err = errors.Join(file.Truncate(r.Position), file.Sync())
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
 		return fmt.Errorf("rewind the binary log: %w", err)
 	}
-	return forgetUUID(o)
+	return nil
 }
 
 // forgetUUID removes the file with mysqld's server_uuid: at its next start it
@@ -234,18 +248,10 @@ func forgetUUID(o Options) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("give mysqld a new server_uuid: %w", err)
 	}
-	if err := syncFolder(path); err != nil {
+	if err := process.SyncFolder(path); err != nil {
 		return fmt.Errorf("give mysqld a new server_uuid: %w", err)
 	}
 	return nil
-}
-
-func syncFolder(file string) error {
-	folder, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // unfinished goes on with a rewind that was begun before an end of this gate.

@@ -135,17 +135,22 @@ func TestS6S7_ARewindIsRefusedForEachReason(t *testing.T) {
 		answer decide.StartAnswer
 		why    string
 	}{
-		"incomplete": {func(*process.Opened) {}, decide.StartAnswer{}, "without all that its predecessor"},
-		"weakened":   {func(o *process.Opened) { o.Weakened = true }, decide.StartAnswer{Complete: true}, "without replicas"},
-		"unfit":      {func(o *process.Opened) { o.Fit = false }, decide.StartAnswer{Complete: true}, "required variables"},
-		"forbidden":  {func(*process.Opened) {}, decide.StartAnswer{Complete: true, Forbidden: "auto_rejoin is off"}, "auto_rejoin is off"},
+		"incomplete":      {func(*process.Opened) {}, decide.StartAnswer{}, "without all that its predecessor"},
+		"weakened":        {func(o *process.Opened) { o.Weakened = true }, decide.StartAnswer{Complete: true}, "without replicas"},
+		"unfit":           {func(o *process.Opened) { o.Fit = false }, decide.StartAnswer{Complete: true}, "required variables"},
+		"holding nothing": {func(*process.Opened) {}, decide.StartAnswer{Complete: true}, "is not known"},
+		"forbidden":       {func(*process.Opened) {}, decide.StartAnswer{Complete: true, Forbidden: "auto_rejoin is off"}, "auto_rejoin is off"},
 	} {
 		g, log := gate(t, c.change)
 		before, _ := os.Stat(log)
-		c.answer.Advice, c.answer.Holds = decide.StartCompare, without(t, "16")
+		lacks := gtid.MustParse(fixtureUUID + ":16")
+		if c.answer.Advice = decide.StartCompare; name == "holding nothing" {
+			lacks = gtid.MustParse(everything)
+		}
+		c.answer.Holds = gtid.MustParse(everything).Subtract(lacks)
 		pending, err := g.rewind(c.answer)
 		r, found, readErr := process.ReadRewind(g.o.RewindFile)
-		if err != nil || pending != nil || readErr != nil || !found || r.State != process.RewindRefused || !strings.Contains(r.Why, c.why) || r.GTIDs.String() != fixtureUUID+":16" {
+		if err != nil || pending != nil || readErr != nil || !found || r.State != process.RewindRefused || !strings.Contains(r.Why, c.why) || !r.GTIDs.Equal(lacks) {
 			t.Errorf("%s: %+v, %v, noted %+v, %v", name, pending, err, r, readErr)
 		}
 		if after, _ := os.Stat(log); after.Size() != before.Size() {
@@ -179,6 +184,21 @@ func TestWhatIsCutOffIsKeptAndReadable(t *testing.T) {
 	}
 	if manifest, found, err := process.ReadRewind(pending.Kept + ".json"); err != nil || !found || manifest.SHA256 == "" || manifest.Size-manifest.Position == 0 {
 		t.Errorf("the manifest: %+v, %v", manifest, err)
+	}
+}
+
+// TestAnotherFileIsNotCut has a note of a cut speak of a file that is shorter, or
+// longer, than it was: of a restored data directory.
+func TestAnotherFileIsNotCut(t *testing.T) {
+	for _, size := range []int64{99, 301} {
+		log := filepath.Join(t.TempDir(), "b.000003")
+		if err := os.WriteFile(log, make([]byte, size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := cut(Options{DataDir: t.TempDir()}, process.Rewind{Log: log, Position: 100, Size: 300})
+		if info, statErr := os.Stat(log); err == nil || !strings.Contains(err.Error(), "another file") || statErr != nil || info.Size() != size {
+			t.Errorf("%d bytes: %v, and %d bytes are left", size, err, info.Size())
+		}
 	}
 }
 
@@ -336,6 +356,26 @@ func (s *server) rewound() process.Rewind {
 		s.t.Fatal(err)
 	}
 	return r
+}
+
+// testSecondGuardWaits starts a second guard beside a living one, and then kills
+// the first.
+func testSecondGuardWaits(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	first, db := s.start()
+	before := s.run()
+	second := s.startGuard()
+	s.await("the second guard says for whom it waits", func() bool { return strings.Contains(s.readLog(), "another guard, or a mysqld that it started") })
+	if s.run() != before || s.query(db, "SELECT 1") != "1" {
+		t.Errorf("the run is %s after %s", s.run().StartID, before.StartID)
+	}
+	if err := first.cmd.Process.Kill(); err != nil { // mysqld dies with it.
+		t.Fatal(err)
+	}
+	s.await("the second guard starts its own", func() bool { return s.run() != before })
+	// That one may end at once: it takes a mysqld that nobody has waited for yet
+	// for one that uses its socket.
+	second.stop(syscall.SIGTERM)
 }
 
 func testGateWaits(t *testing.T, tmpl *template) {

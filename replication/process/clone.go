@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"time"
-
-	"github.com/google/renameio/v2"
 )
 
 // Clone is what the daemon durably notes of a clone, before it begins: from then
@@ -41,7 +39,7 @@ func ReadClone(path string) (c Clone, found bool, err error) {
 func writeNote(path string, note any, of string) error {
 	text, err := json.MarshalIndent(note, "", "  ")
 	if err == nil {
-		err = renameio.WriteFile(path, append(text, '\n'), 0o600, renameio.WithStaticPermissions(0o600))
+		err = WriteDurable(path, append(text, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("write the note of %s: %w", of, err)
