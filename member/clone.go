@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
 	"github.com/mysqlha/mysqlha/replication"
 	"github.com/mysqlha/mysqlha/replication/binlog"
 	"github.com/mysqlha/mysqlha/replication/process"
@@ -28,16 +30,16 @@ func (w *worker) clone(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	mine := found && note.Plan == w.spec.Plan
-	switch {
-	case mine && note.Done:
+	mine, pending := found && note.Plan == w.spec.Plan, found && !note.Done
+	if mine && note.Done {
 		return w.readHeld(ctx)
-	case mine && note.Run != w.proc.StartID:
-		state, err := w.local().CloneState(ctx)
-		if err != nil {
-			return err
-		}
-		if state.Completed {
+	}
+	state, err := w.local().CloneState(ctx)
+	if err != nil {
+		return err
+	}
+	if mine && note.Run != w.proc.StartID {
+		if state.Completed && state.Begun != note.Before {
 			return w.step("finish_clone", func() error { return w.finishClone(ctx, note) })
 		}
 		w.m.log.Error("the clone did not end well and is made again", "donor", note.Donor, "problem", state.Problem)
@@ -48,9 +50,11 @@ func (w *worker) clone(ctx context.Context) error {
 	if err := w.local().SetReplicaAcks(ctx, false); err != nil {
 		return err
 	}
-	next := process.Clone{Plan: w.spec.Plan, Donor: w.spec.Source, Run: w.proc.StartID, At: time.Now().UTC()}
-	if mine {
-		next.Kept = note.Kept
+	next := process.Clone{Plan: w.spec.Plan, Donor: w.spec.Source, Run: w.proc.StartID, At: time.Now().UTC(), Before: state.Begun}
+	if pending {
+		next.Kept = note.Kept // Of an attempt that has dropped the data, perhaps.
+	} else if err := w.mayBeReplaced(ctx); err != nil {
+		return err
 	}
 	if !w.spec.Errant.IsEmpty() && next.Kept == "" {
 		if next.Kept, err = w.keepGivenUp(next.At); err != nil {
@@ -62,6 +66,33 @@ func (w *worker) clone(ctx context.Context) error {
 	}
 	w.m.log.Warn("this server is being built anew", "donor", w.spec.Source, "given_up", w.spec.Errant, "kept", next.Kept)
 	return w.step("clone", func() error { return w.copyFrom(ctx) })
+}
+
+// containsPatience is how long a donor may take to have what this server has.
+const containsPatience = 5 * time.Second
+
+// mayBeReplaced makes sure, at the last moment, that nothing is lost but what the
+// leader has judged: the spec may be old, and somebody may have written since.
+func (w *worker) mayBeReplaced(ctx context.Context) error {
+	patience, cancel := context.WithTimeout(ctx, containsPatience)
+	defer cancel()
+	for {
+		held, err := w.local().Held(ctx)
+		if err != nil {
+			return err
+		}
+		there, err := w.m.o.Executed(ctx, w.spec.Source)
+		if err != nil {
+			return err
+		}
+		beyond := held.All().Subtract(there).Subtract(w.spec.Errant)
+		if beyond.IsEmpty() {
+			return nil
+		}
+		if wait(patience, progressPoll) != nil {
+			return &refusal{decide.CodeDiverged, fmt.Sprintf("%s has what %s does not have and nobody has judged: %s", w.m.o.Server, w.spec.Source, beyond)}
+		}
+	}
 }
 
 // copyFrom has mysqld copy the donor and follows how far it is.
@@ -139,9 +170,15 @@ func (w *worker) keepGivenUp(at time.Time) (string, error) {
 	}
 	kept := 0
 	for _, log := range logs {
-		n, err := binlog.ExtractFile(log, w.spec.Errant.Has, filepath.Join(folder, filepath.Base(log)))
+		to := filepath.Join(folder, filepath.Base(log))
+		n, err := binlog.ExtractFile(log, w.spec.Errant.Has, to)
+		var damage *binlog.DamageError
+		if errors.Is(err, binlog.ErrEncrypted) || errors.As(err, &damage) {
+			w.m.log.Warn("a binary log cannot be read and is kept whole", "reason", err)
+			err = copyFile(log, to)
+		}
 		if err != nil {
-			return "", fmt.Errorf("keep what is given up: %w", err)
+			return "", errors.Join(fmt.Errorf("keep what is given up: %w", err), os.RemoveAll(folder))
 		}
 		kept += n
 	}
@@ -149,4 +186,19 @@ func (w *worker) keepGivenUp(at time.Time) (string, error) {
 		w.m.log.Warn("not all that is given up stands in the binary logs", "kept", kept, "given_up", w.spec.Errant.Count())
 	}
 	return folder, nil
+}
+
+// copyFile copies a file to a new one, synced.
+func copyFile(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close() // It was only read.
+	target, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, source)
+	return errors.Join(err, target.Sync(), target.Close())
 }

@@ -113,6 +113,8 @@ type Member struct {
 	// and for unknown.
 	cloning atomic.Pointer[decide.CloneProgress]
 	disk    atomic.Pointer[decide.Disk]
+	// unusable says why the data is not what its GTIDs say, empty where it is.
+	unusable atomic.Pointer[decide.Code]
 	// rewindAt is of the rewind that was counted last, or when this daemon began;
 	// the poller's.
 	rewindAt time.Time
@@ -185,6 +187,7 @@ func (m *Member) poll(ctx context.Context) {
 	for {
 		m.countGate()
 		m.countRewind()
+		m.lookAtNotes()
 		p := m.look(ctx)
 		m.send(ctx, func(s *state) { s.polled(p) })
 		select {

@@ -58,6 +58,19 @@ const (
 // Ways returns all of them.
 func Ways() []string { return []string{WayRewound, WayRewindRefused, WayRewindFailed, WayCloned} }
 
+// lookAtNotes tells the loop whether the data is not what its GTIDs say. What
+// cannot be read is said by whoever needs it.
+func (m *Member) lookAtNotes() {
+	code := decide.Code("")
+	if r, found, err := process.ReadRewind(m.o.RewindFile); err == nil && found && r.State == process.RewindFailed {
+		code = decide.CodeRewindFailed
+	}
+	if c, found, err := process.ReadClone(m.o.CloneFile); err == nil && found && !c.Done {
+		code = decide.CodeCloneUnfinished
+	}
+	m.unusable.Store(&code)
+}
+
 // countRewind counts what the gate did, which has no metrics of its own.
 func (m *Member) countRewind() {
 	r, found, err := process.ReadRewind(m.o.RewindFile)

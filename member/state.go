@@ -261,6 +261,12 @@ func (s *state) report() {
 	}
 	known := s.m.terms.now()
 	st.TailOf, st.FollowedTerm = known.tailOf(), known.FollowedTerm
+	if st.TailOf > 0 && known.Opened.ServerUUID != "" {
+		st.ServerUUID = known.Opened.ServerUUID // A restart may have brought a new one since.
+	}
+	if code := s.m.unusable.Load(); code != nil {
+		st.Unusable = *code
+	}
 	if s.checked != s.proc.StartID && st.Process == decide.ProcessRunning {
 		st.StartID = "" // Not known well enough to be anybody's evidence.
 	}

@@ -25,6 +25,9 @@ type Donor struct {
 
 // CloneState is what a server says of the last clone that it received.
 type CloneState struct {
+	// Begun tells one clone from the next: when it began, in the server's words;
+	// empty for none. The server keeps it across restarts.
+	Begun string
 	// Completed says that it ended well, after the restart that belongs to it.
 	Completed bool
 	// Problem is the server's error, empty for none.
@@ -82,15 +85,15 @@ func (l *Local) StopReplication(ctx context.Context) error {
 func (l *Local) CloneState(ctx context.Context) (CloneState, error) {
 	var state string
 	var number int
-	var text sql.NullString
-	err := l.row(ctx, "read what came of a clone", "SELECT STATE, ERROR_NO, ERROR_MESSAGE FROM performance_schema.clone_status", nil, &state, &number, &text)
+	var text, begun sql.NullString
+	err := l.row(ctx, "read what came of a clone", "SELECT STATE, ERROR_NO, ERROR_MESSAGE, CONCAT(ID, ' ', BEGIN_TIME) FROM performance_schema.clone_status", nil, &state, &number, &text, &begun)
 	if errors.Is(err, sql.ErrNoRows) {
 		return CloneState{}, nil
 	}
 	if err != nil {
 		return CloneState{}, err
 	}
-	out := CloneState{Completed: state == "Completed"}
+	out := CloneState{Completed: state == "Completed", Begun: begun.String}
 	if number != 0 {
 		out.Problem = fmt.Sprintf("error %d: %s", number, text.String)
 	}

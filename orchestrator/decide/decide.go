@@ -28,6 +28,8 @@ type decider struct {
 	settings Settings
 	now      time.Time
 	waits    []Wait
+	// clone is the server that this very judgement has cloned, empty for none.
+	clone string
 }
 
 func (d *decider) judge() Decision {

@@ -357,6 +357,9 @@ func (d *decider) moreFollowers(p *Plan) []string {
 		if name == p.Candidate || slices.Contains(p.NewInSync, name) || !d.reachable(name) {
 			continue
 		}
+		if d.unusable(name) || len(d.Statuses[name].Findings) > 0 {
+			continue // Its data is not what it says, or it may not keep what it acknowledges.
+		}
 		live := d.Seen[name].Live
 		if _, stands := d.did(name, GoalStand, d.Specs[name].Plan); !stands || live.Receiver != ReceiverOff {
 			continue // What it has may still grow.

@@ -287,7 +287,7 @@ func (d *decider) outside(r Record, name string) Spec {
 		stand = now
 	}
 	following := now.Goal == GoalFollow && now.Source == r.Primary && now.Term == r.Term
-	if st := d.Statuses[name]; following && !(st.SpecRevision == d.Specs[name].Revision && (st.Problem == CodeDiverged || unusable(st.Problem))) {
+	if st := d.Statuses[name]; following && !(st.SpecRevision == d.Specs[name].Revision && st.Problem == CodeDiverged || d.unusable(name)) {
 		if errant, _ := d.errantNow(name); !errant.IsEmpty() {
 			return Spec{Goal: GoalStand, Term: r.Term, Why: "diverged", Errant: errant}
 		}
@@ -303,6 +303,9 @@ func (d *decider) outside(r Record, name string) Spec {
 	errant := live.All().Subtract(primary.Live.Executed)
 	if spec, ok := d.cloneSpec(r, name, errant); ok {
 		return spec
+	}
+	if d.unusable(name) && errant.IsEmpty() {
+		return Spec{Goal: GoalStand, Term: r.Term, Why: string(d.Statuses[name].Unusable)}
 	}
 	if !errant.IsEmpty() {
 		return Spec{Goal: GoalStand, Term: r.Term, Why: "diverged", Errant: errant}

@@ -2,6 +2,7 @@ package decide
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/mysqlha/mysqlha/replication/gtid"
@@ -23,7 +24,8 @@ func (d *decider) cloneSpec(r Record, name string, errant gtid.Set) (Spec, bool)
 	if donor == "" || d.noRoom(name, donor) != "" {
 		return Spec{}, false
 	}
-	return Spec{Goal: GoalClone, Term: r.Term, Plan: fmt.Sprintf("clone-%s-%d", name, d.Revision), Source: donor, Errant: errant}, true
+	d.clone = name
+	return Spec{Goal: GoalClone, Term: r.Term, Plan: fmt.Sprintf("clone-%s-%d-%s", name, d.Revision, strconv.FormatInt(d.now.UnixMilli(), 36)), Source: donor, Errant: errant}, true
 }
 
 // givenUp tells whether a human has given the transactions up.
@@ -61,19 +63,25 @@ func (d *decider) mayClone() bool {
 
 // mustBeCloned tells whether a server can only come back as a clone, and may.
 func (d *decider) mustBeCloned(r Record, name string, errant gtid.Set) bool {
-	if !d.mayClone() && !d.givenUp(name, errant) {
-		return false
+	if !d.mayClone() && !d.givenUp(name, errant) && d.Statuses[name].Unusable != CodeCloneUnfinished {
+		return false // What was begun is finished: the data is gone already.
 	}
 	if !errant.IsEmpty() {
-		return d.discardable(r, name, errant)
+		return d.discardable(r, name, errant) && d.stillErrant(r, name, errant)
 	}
-	st := d.Statuses[name]
-	return st.SpecRevision == d.Specs[name].Revision && unusable(st.Problem)
+	return d.unusable(name)
 }
 
-// unusable are the problems of a server whose data is not what its GTIDs say.
-func unusable(problem Code) bool {
-	return problem == CodeRewindFailed || problem == CodeCloneUnfinished
+// unusable tells whether a server's data is not what its GTIDs say.
+func (d *decider) unusable(name string) bool { return d.Statuses[name].Unusable != "" }
+
+// stillErrant tells whether a server had the same transactions too much already
+// before the last look at the primary, which is open: else they may be what that
+// one has and had not when it was asked.
+func (d *decider) stillErrant(r Record, name string, errant gtid.Set) bool {
+	seen, primary := d.Seen[name], d.Seen[r.Primary]
+	return primary.Live.OpenTerm == r.Term && !seen.BeforeAt.IsZero() && primary.DaemonAt.Add(-primary.Live.Age).After(seen.BeforeAt) &&
+		seen.AllBefore.Subtract(primary.Live.Executed).Equal(errant)
 }
 
 // discardable tells whether transactions that the primary lacks are known never
@@ -105,7 +113,9 @@ func (d *decider) discardable(r Record, name string, errant gtid.Set) bool {
 // since each costs its donor's disk and network.
 func (d *decider) cloneElsewhere(name string) string {
 	for _, other := range d.Servers {
-		if other != name && d.Specs[other].Goal == GoalClone {
+		since, absent := d.Absent[other]
+		gone := absent && d.now.Sub(since) > d.settings.RemovalDelay
+		if other != name && (d.Specs[other].Goal == GoalClone && !gone || d.clone == other) {
 			return other
 		}
 	}
@@ -167,7 +177,7 @@ func (d *decider) cloning(r Record, name string) (Spec, bool) {
 	}
 	mine := st.SpecRevision == at.Revision
 	silent := d.now.Sub(later(d.Seen[at.Source].SQLAt, d.LeadingSince))
-	if mine && (st.State == SpecDone || st.State == SpecFailed && !d.reachable(at.Source)) || silent > behind*d.settings.RemovalDelay {
+	if mine && (st.State == SpecDone || st.State == SpecRefused || st.State == SpecFailed && !d.reachable(at.Source)) || silent > behind*d.settings.RemovalDelay {
 		return Spec{}, false
 	}
 	return at.Spec, true
@@ -175,7 +185,7 @@ func (d *decider) cloning(r Record, name string) (Spec, bool) {
 
 // noteStanding names a server that stays out, or is being built anew, and why.
 func (d *decider) noteStanding(name string, spec Spec) {
-	live, st := d.Seen[name].Live, d.Statuses[name]
+	live := d.Seen[name].Live
 	switch {
 	case spec.Goal == GoalClone:
 		detail := fmt.Sprintf("%s is being built anew as a clone of %s", name, spec.Source)
@@ -199,11 +209,11 @@ func (d *decider) noteStanding(name string, spec Spec) {
 		default:
 			d.wait(CodeDiverged, name, out+"; it is built anew as soon as a server can give its data", "bring the other servers back")
 		}
-	case unusable(st.Problem) && !d.mayClone():
+	case d.unusable(name) && !d.mayClone():
 		d.wait(CodeNoDonor, name, fmt.Sprintf("%s must be built anew, and auto_rejoin is %s", name, d.Policy.AutoRejoin), "mysqlha settings set auto_rejoin=clone")
-	case unusable(st.Problem) && d.whyNoRoom(name) != "":
+	case d.unusable(name) && d.whyNoRoom(name) != "":
 		d.wait(CodeNoDonor, name, name+" must be built anew: "+d.whyNoRoom(name), "make room on the file system of its data directory")
-	case unusable(st.Problem) && d.cloneElsewhere(name) == "":
+	case d.unusable(name) && d.cloneElsewhere(name) == "":
 		d.wait(CodeNoDonor, name, name+" must be built anew, and no server can give its data now", "bring the other servers back")
 	}
 }

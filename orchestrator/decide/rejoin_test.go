@@ -1,6 +1,8 @@
 package decide
 
 import (
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -180,6 +182,93 @@ func TestNothingIsClonedWhereItDoesNotFit(t *testing.T) {
 	}
 }
 
+// One look at a server and an older one at the primary do not tell what is too
+// much: the primary may have it by now.
+func TestS7_NothingIsClonedOverOnAnOldLook(t *testing.T) {
+	c, _ := returned(t, gs("a:1-13"), func(r *Record, _ *Status) { r.CompleteSince = 2 }) // Not discardable yet.
+	c.Record.CompleteSince = 0
+	errant := gs("a:13")
+	for name, spoil := range map[string]func(*Observation, *Observation){
+		"it had something else a moment ago": func(a, _ *Observation) { a.AllBefore = gs("a:1-12") },
+		"nothing is known of before":         func(a, _ *Observation) { a.BeforeAt = time.Time{} },
+		"the primary was asked before that":  func(_, b *Observation) { b.Live.Age = time.Hour },
+		"the primary has not opened":         func(_, b *Observation) { b.Live.OpenTerm = 0 },
+	} {
+		d := &decider{View: c.View, settings: c.s, now: c.now}
+		if !d.stillErrant(*c.Record, "a", errant) {
+			t.Fatal("it is not errant at all")
+		}
+		a, b := c.Seen["a"], c.Seen["b"]
+		spoil(&a, &b)
+		d.Seen = maps.Clone(c.Seen)
+		d.Seen["a"], d.Seen["b"] = a, b
+		if d.stillErrant(*c.Record, "a", errant) || d.mustBeCloned(*c.Record, "a", errant) {
+			t.Errorf("%s, and it is cloned over", name)
+		}
+	}
+}
+
+func TestOneServerIsClonedAtATime(t *testing.T) {
+	c := healthy(t, "a", "b", "c", "d", "e")
+	c.Record.InSync = []string{"b", "c"}
+	for _, name := range []string{"d", "e"} {
+		delete(c.Record.Runs, name)
+		c.returns(name, name+"2", none)
+		c.status(name, func(s *Status) { s.Unusable = CodeCloneUnfinished })
+	}
+	c.settle()
+	first := c.Specs["d"]
+	if first.Goal != GoalClone || c.Specs["e"].Goal != GoalStand {
+		t.Fatalf("d is asked to %s, e to %s", first.Goal, c.Specs["e"].Goal)
+	}
+	c.vanishes("d").pass(c.s.RemovalDelay - 500*time.Millisecond).settle()
+	if c.Specs["e"].Goal != GoalStand {
+		t.Error("d may come back, and e is cloned as well")
+	}
+	if c.pass(time.Second).settle(); c.Specs["e"].Goal != GoalClone {
+		t.Errorf("d is gone, and e is asked to %s", c.Specs["e"].Goal)
+	}
+	c.returns("d", "d3", none)
+	c.status("d", func(s *Status) {
+		s.Unusable, s.SpecRevision, s.State = CodeCloneUnfinished, first.Revision, SpecRefused
+	})
+	c.status("e", func(s *Status) { s.SpecRevision, s.State, s.Unusable = c.Specs["e"].Revision, SpecDone, "" })
+	if c.settle(); c.Specs["d"].Goal != GoalClone || c.Specs["d"].Plan == first.Plan {
+		t.Errorf("after it refused, d is asked to %s under the plan %s", c.Specs["d"].Goal, c.Specs["d"].Plan)
+	}
+}
+
+func TestABegunCloneIsFinishedAgainstTheSettings(t *testing.T) {
+	c, _ := returned(t, gs("a:1-12"), func(*Record, *Status) {})
+	c.Policy = &Policy{AutoRejoin: AutoRejoinOff}
+	c.status("a", func(s *Status) { s.Unusable = CodeRewindFailed })
+	if c.settle(); c.Specs["a"].Goal == GoalClone {
+		t.Fatal("a clone is begun")
+	}
+	c.status("a", func(s *Status) { s.Unusable = CodeCloneUnfinished })
+	if c.settle(); c.Specs["a"].Goal != GoalClone {
+		t.Errorf("a is asked to %s", c.Specs["a"].Goal)
+	}
+}
+
+// A half-cloned server holds nothing, so that nothing seems to be too much; its
+// daemon lets it follow nobody. No failover may wait for it.
+func TestS5_AHalfClonedServerIsNoFollower(t *testing.T) {
+	c := chosen(t).did("b", gs("a:1-12"), gs("a:5-12"))
+	c.settle()
+	c.returns("a", "a2", none).did("a", none, none)
+	c.status("a", func(s *Status) { s.Unusable = CodeCloneUnfinished })
+	d := &decider{View: c.View, settings: c.s, now: c.now}
+	if more := d.moreFollowers(c.Record.Plan); len(more) > 0 {
+		t.Errorf("%v enter the plan", more)
+	}
+	c.status("a", func(s *Status) { s.Unusable = "" })
+	d = &decider{View: c.View, settings: c.s, now: c.now}
+	if more := d.moreFollowers(c.Record.Plan); !slices.Equal(more, []string{"a"}) {
+		t.Errorf("%v enter the plan, not a", more)
+	}
+}
+
 func TestTheProgressOfACloneIsTold(t *testing.T) {
 	for want, p := range map[string]CloneProgress{
 		"": {Done: 5},
@@ -198,7 +287,7 @@ func TestAServerWhoseDataIsNobodysIsCloned(t *testing.T) {
 		if c.Specs["a"].Goal != GoalFollow {
 			t.Fatalf("a is asked to %s", c.Specs["a"].Goal)
 		}
-		c.status("a", func(s *Status) { s.SpecRevision, s.State, s.Problem = c.Specs["a"].Revision, SpecRefused, problem })
+		c.status("a", func(s *Status) { s.Unusable = problem })
 		if c.settle(); c.Specs["a"].Goal != GoalClone {
 			t.Errorf("%s: a is asked to %+v", problem, c.Specs["a"].Spec)
 		}

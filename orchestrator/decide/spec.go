@@ -167,7 +167,10 @@ type Status struct {
 	// FollowedTerm is the newest term in which it is known to have followed
 	// another.
 	FollowedTerm uint64 `json:"followed_term,omitempty"`
-	// ServerUUID names it in its transactions.
+	// Unusable says why the server's data is not what its GTIDs say, whatever the
+	// spec is; empty where it is.
+	Unusable Code `json:"unusable,omitempty"`
+	// ServerUUID names it in its transactions: in those of TailOf, if it has them.
 	ServerUUID string `json:"server_uuid,omitempty"`
 	// Held is what the server had when the spec was done (revoke, promote,
 	// follow with a target, initialise).

@@ -54,8 +54,10 @@ type Observation struct {
 	// ExecutedBefore is the gtid_executed of the answer before that one, in the
 	// same run of mysqld, as it was at BeforeAt; empty and zero where there is
 	// none.
-	ExecutedBefore gtid.Set  `json:"executed_before"`
-	BeforeAt       time.Time `json:"before_at,omitzero"`
+	ExecutedBefore gtid.Set `json:"executed_before"`
+	// AllBefore is, likewise, all that it had of the data then.
+	AllBefore gtid.Set  `json:"all_before"`
+	BeforeAt  time.Time `json:"before_at,omitzero"`
 	// CommitBefore is when the last own commit was begun that had been
 	// acknowledged when ExecutedBefore was read: the set holds it, and whatever
 	// stands before it in the binary log. Zero for none.
@@ -82,14 +84,14 @@ type Observation struct {
 // asked and heard at heard.
 func (o Observation) Heard(live Live, asked, heard time.Time) Observation {
 	if !o.DaemonAt.IsZero() && o.Live.StartID == live.StartID {
-		o.ExecutedBefore, o.BeforeAt = o.Live.Executed, o.DaemonAt.Add(-o.Live.Age)
+		o.ExecutedBefore, o.AllBefore, o.BeforeAt = o.Live.Executed, o.Live.All(), o.DaemonAt.Add(-o.Live.Age)
 		o.CommitBefore = time.Time{}
 		if o.Live.CommitKnown {
 			o.CommitBefore = o.DaemonAt.Add(-o.Live.CommitReadAge)
 		}
 	} else {
 		// What another run had executed says nothing of this one.
-		o.ExecutedBefore, o.BeforeAt, o.CommitBefore, o.RunSince = gtid.Set{}, time.Time{}, time.Time{}, heard
+		o.ExecutedBefore, o.AllBefore, o.BeforeAt, o.CommitBefore, o.RunSince = gtid.Set{}, gtid.Set{}, time.Time{}, time.Time{}, heard
 	}
 	if live.Receiver == ReceiverOn {
 		o.ReceivingAt = heard

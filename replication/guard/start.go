@@ -71,10 +71,9 @@ func isCloning(o Options) (bool, error) {
 	if err != nil || !found || c.Done {
 		return false, err
 	}
-	if c.Kept != "" { // Transactions of its own were given up: their numbers must not come again.
-		err = forgetUUID(o)
-	}
-	return true, err
+	// Transactions of its own may have been given up, in this attempt or in one
+	// before: their numbers must not come again.
+	return true, forgetUUID(o)
 }
 
 // diedOpen tells whether the last run of mysqld was open and did not end by a

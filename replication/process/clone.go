@@ -18,6 +18,9 @@ type Clone struct {
 	Donor string `json:"donor"`
 	// Run is the run of mysqld that received it; the next one is the copy.
 	Run string `json:"run"`
+	// Before is the clone that the server knew of when this one was noted: while it
+	// knows of no other, this one has not begun.
+	Before string `json:"before,omitempty"`
 	// Done says that the copy is complete and the server its own again.
 	Done bool `json:"done"`
 	// Kept is where the binary logs are kept that held what was given up.
