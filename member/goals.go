@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
@@ -29,6 +30,10 @@ const (
 // errLocked is MySQL's ER_ACCOUNT_HAS_BEEN_LOCKED, which a receiver meets
 // until the source has unlocked this server's account.
 const errLocked = 3118
+
+// errFatalReading is MySQL's ER_SERVER_SOURCE_FATAL_ERROR_READING_BINLOG, with
+// the source's own words: among others that it has purged what is asked for.
+const errFatalReading = 13114
 
 // worker carries out one spec. Every step may be done again without harm.
 type worker struct {
@@ -293,6 +298,9 @@ func (w *worker) awaitReceiving(ctx context.Context) error {
 			}
 		}
 		if snap.ReceiverErrno != 0 && snap.Receiver != decide.ReceiverOn {
+			if snap.Receiver == decide.ReceiverOff && snap.ReceiverErrno == errFatalReading && strings.Contains(snap.ReceiverError, "purged") {
+				return &refusal{decide.CodeSourcePurged, fmt.Sprintf("%s has purged binary logs that %s needs", w.spec.Source, w.m.o.Server)}
+			}
 			if snap.Receiver == decide.ReceiverOff {
 				return fmt.Errorf("the receiver stopped with error %d: %s", snap.ReceiverErrno, snap.ReceiverError)
 			}

@@ -44,6 +44,8 @@ type state struct {
 	// retryAt is when a job that failed, or whose outcome no longer holds, is
 	// done again.
 	retryAt time.Time
+	// repeats counts how often the spec was carried out again.
+	repeats int
 
 	// openTerm is the term in which this run of mysqld takes writes.
 	openTerm uint64
@@ -236,7 +238,7 @@ func (s *state) conforms() bool {
 	sn := s.snap
 	switch s.spec.Goal {
 	case decide.GoalFollow:
-		return sn.SuperReadOnly && sn.Receiver != decide.ReceiverOff && sn.Applier == decide.ReceiverOn &&
+		return sn.SuperReadOnly && sn.Receiver != decide.ReceiverOff && s.m.serverAt(sn.SourceHost, sn.SourcePort) == s.spec.Source && sn.Applier == decide.ReceiverOn &&
 			sn.SemiSync.ReplicaEnabled == s.spec.Acks &&
 			(sn.Receiver != decide.ReceiverOn || sn.SemiSync.ReplicaStatus == s.spec.Acks)
 	case decide.GoalPrimary:

@@ -13,9 +13,16 @@ import (
 // Set is a set of GTIDs.
 type Set = gtid.Set
 
-// retryPause is how long a step that failed, or whose outcome was undone by
-// somebody, waits before it is done again.
-const retryPause = time.Second
+const (
+	// retryPause is how long a step that failed, or whose outcome was undone by
+	// somebody, waits before it is done again; longestPause is the most where nobody
+	// waits for it.
+	retryPause   = time.Second
+	longestPause = 8 * time.Second
+	// forgottenAfter is how long all must have been well before a repeat counts as the
+	// first again.
+	forgottenAfter = time.Minute
+)
 
 // job is one attempt to carry out one spec in one run of mysqld.
 type job struct {
@@ -60,10 +67,13 @@ func (s *state) work() error {
 		settled := j.state != decide.SpecWorking
 		if !settled || j.state == decide.SpecDone && s.conforms() {
 			s.retryAt = time.Time{}
+			if settled && now.Sub(j.doneAt) > forgottenAfter {
+				s.repeats = 0
+			}
 			return nil
 		}
 		if s.retryAt.IsZero() {
-			s.retryAt = now.Add(retryPause)
+			s.retryAt = now.Add(s.pause())
 			if s.weakened {
 				s.retryAt = now // Each write in between is at risk.
 			}
@@ -80,6 +90,17 @@ func (s *state) work() error {
 	return s.start()
 }
 
+// pause returns how long it is waited before a spec is carried out again. For a
+// server that nobody waits for it is longer each time: what somebody else must
+// mend is not mended by haste, and a clone that fails has copied much.
+func (s *state) pause() time.Duration {
+	unhurried := s.spec.Goal == decide.GoalClone || s.spec.Goal == decide.GoalFollow && !s.spec.Acks && s.spec.Plan == ""
+	if !unhurried {
+		return retryPause
+	}
+	return min(retryPause<<min(s.repeats, 10), longestPause)
+}
+
 func (s *state) start() error {
 	if err := s.m.terms.saw(s.spec.Term); err != nil {
 		return err
@@ -88,6 +109,9 @@ func (s *state) start() error {
 	j := &job{spec: s.spec, run: s.proc.StartID, cancel: cancel, done: make(chan struct{}), state: decide.SpecWorking}
 	if old := s.job; old != nil && old.spec.Revision == j.spec.Revision && old.spec.Equal(j.spec.Spec) && old.run == j.run {
 		j.acksOff = old.acksOff // Nothing has switched it on since.
+		s.repeats++
+	} else {
+		s.repeats = 0
 	}
 	s.job = j
 	if seen := s.m.terms.now().Term; s.spec.Term < seen {
@@ -147,7 +171,7 @@ func (s *state) worked(w *worker, err error) {
 		s.m.log.Error("spec refused", "goal", j.spec.Goal, "reason", refused.detail)
 	default:
 		j.state, j.problem, j.detail = decide.SpecFailed, decide.CodeStepFailed, err.Error()
-		s.retryAt = time.Now().Add(retryPause)
+		s.retryAt = time.Now().Add(s.pause())
 		s.m.log.Error("spec failed, will be tried again", "goal", j.spec.Goal, "error", err)
 	}
 	select {

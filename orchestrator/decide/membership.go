@@ -287,7 +287,7 @@ func (d *decider) outside(r Record, name string) Spec {
 		stand = now
 	}
 	following := now.Goal == GoalFollow && now.Source == r.Primary && now.Term == r.Term
-	if st := d.Statuses[name]; following && !(st.SpecRevision == d.Specs[name].Revision && st.Problem == CodeDiverged || d.unusable(name)) {
+	if st := d.Statuses[name]; following && !(st.SpecRevision == d.Specs[name].Revision && st.Problem == CodeDiverged || d.needsClone(name)) {
 		if errant, _ := d.errantNow(name); !errant.IsEmpty() {
 			return Spec{Goal: GoalStand, Term: r.Term, Why: "diverged", Errant: errant}
 		}

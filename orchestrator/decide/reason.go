@@ -62,6 +62,7 @@ const (
 	CodeCloning              Code = "cloning"
 	CodeNoDonor              Code = "no-donor"
 	CodeDiskFull             Code = "disk-full"
+	CodeSourcePurged         Code = "source-purged"
 	CodeCatchingUp           Code = "catching-up"
 	CodeTooFewInSync         Code = "too-few-in-sync"
 	CodeTermWentBack         Code = "term-went-back"

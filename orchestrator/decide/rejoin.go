@@ -69,7 +69,14 @@ func (d *decider) mustBeCloned(r Record, name string, errant gtid.Set) bool {
 	if !errant.IsEmpty() {
 		return d.discardable(r, name, errant) && d.stillErrant(r, name, errant)
 	}
-	return d.unusable(name)
+	return d.needsClone(name)
+}
+
+// needsClone tells whether a server has nothing too much and yet cannot replicate:
+// its data is nobody's, or its source has no more what it lacks.
+func (d *decider) needsClone(name string) bool {
+	st := d.Statuses[name]
+	return d.unusable(name) || st.Problem == CodeSourcePurged && st.SpecRevision == d.Specs[name].Revision
 }
 
 // unusable tells whether a server's data is not what its GTIDs say.
@@ -209,11 +216,11 @@ func (d *decider) noteStanding(name string, spec Spec) {
 		default:
 			d.wait(CodeDiverged, name, out+"; it is built anew as soon as a server can give its data", "bring the other servers back")
 		}
-	case d.unusable(name) && !d.mayClone():
+	case d.needsClone(name) && !d.mayClone():
 		d.wait(CodeNoDonor, name, fmt.Sprintf("%s must be built anew, and auto_rejoin is %s", name, d.Policy.AutoRejoin), "mysqlha settings set auto_rejoin=clone")
-	case d.unusable(name) && d.whyNoRoom(name) != "":
+	case d.needsClone(name) && d.whyNoRoom(name) != "":
 		d.wait(CodeNoDonor, name, name+" must be built anew: "+d.whyNoRoom(name), "make room on the file system of its data directory")
-	case d.unusable(name) && d.cloneElsewhere(name) == "":
+	case d.needsClone(name) && d.cloneElsewhere(name) == "":
 		d.wait(CodeNoDonor, name, name+" must be built anew, and no server can give its data now", "bring the other servers back")
 	}
 }

@@ -294,6 +294,19 @@ func TestAServerWhoseDataIsNobodysIsCloned(t *testing.T) {
 	}
 }
 
+func TestAReplicaWhoseSourceHasPurgedWhatItNeedsIsCloned(t *testing.T) {
+	c, _ := returned(t, gs("a:1-12"), func(*Record, *Status) {})
+	follow := c.Specs["a"]
+	c.status("a", func(s *Status) { s.SpecRevision, s.State, s.Problem = follow.Revision-1, SpecRefused, CodeSourcePurged })
+	if c.settle(); c.Specs["a"].Revision != follow.Revision {
+		t.Fatalf("what was said of another spec counts: %+v", c.Specs["a"].Spec)
+	}
+	c.status("a", func(s *Status) { s.SpecRevision = follow.Revision })
+	if c.settle(); c.Specs["a"].Goal != GoalClone || !c.Specs["a"].Errant.IsEmpty() {
+		t.Errorf("a is asked to %+v", c.Specs["a"].Spec)
+	}
+}
+
 func TestTheDonorIsAReplicaOrElseAPrimaryWhoseCommitsDoNotWait(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
