@@ -50,6 +50,20 @@ func signal(t *testing.T, s *sandbox.Sandbox, target string, sig syscall.Signal)
 	}
 }
 
+// An account that could stop mysqld past its gate is named (S10).
+func TestS10_AnAccountThatMayShutDownIsNamed(t *testing.T) {
+	s := harness.Start(t, sandbox.Options{})
+	named := func(c api.Cluster) bool { return waits(c, decide.CodeMayShutDown, c.Record.Primary) }
+	if c, err := s.Cluster(t.Context()); err != nil || named(c) {
+		t.Fatalf("one is named from the beginning: %v, %v", c.Decision.Waits, err)
+	}
+	db := openAdmin(t, s, record(t, s).Primary)
+	mustExec(t, db, "CREATE USER stopper IDENTIFIED BY 'Stop-7-it'", "GRANT SHUTDOWN ON *.* TO stopper")
+	awaitCluster(t, s, "it is named", named)
+	mustExec(t, db, "ALTER USER stopper ACCOUNT LOCK")
+	awaitCluster(t, s, "it is not named any more", func(c api.Cluster) bool { return !named(c) })
+}
+
 // firstWriteAfter returns the first acknowledged insert that was begun after a
 // moment in a session opened after it.
 func firstWriteAfter(t *testing.T, l *harness.Load, moment time.Time) load.Ack {

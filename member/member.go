@@ -115,6 +115,9 @@ type Member struct {
 	disk    atomic.Pointer[decide.Disk]
 	// unusable says why the data is not what its GTIDs say, empty where it is.
 	unusable atomic.Pointer[decide.Code]
+	// notices are what a human should know of the server and that keeps it from
+	// nothing.
+	notices atomic.Pointer[[]decide.Finding]
 	// rewindAt is of the rewind that was counted last, or when this daemon began;
 	// the poller's.
 	rewindAt time.Time
@@ -157,6 +160,7 @@ func (m *Member) Run(ctx context.Context) error {
 	wg.Go(func() { m.poll(ctx) })
 	wg.Go(func() { m.publish(ctx) })
 	wg.Go(func() { m.watchDisk(ctx) })
+	wg.Go(func() { m.watchAccounts(ctx) })
 	s := newState(ctx, m)
 	defer s.stop()
 	return s.loop(ctx)

@@ -266,6 +266,9 @@ func (s *state) report() {
 	if st.TailOf > 0 && known.Opened.ServerUUID != "" {
 		st.ServerUUID = known.Opened.ServerUUID // A restart may have brought a new one since.
 	}
+	if notices := s.m.notices.Load(); notices != nil {
+		st.Notices = *notices
+	}
 	if code := s.m.unusable.Load(); code != nil {
 		st.Unusable = *code
 	}

@@ -340,6 +340,9 @@ func (d *decider) noteServers() {
 			d.wait(f.Code, name, f.Detail, "mend the server's my.cnf and restart it")
 		}
 	}
+	for _, n := range d.Statuses[d.Record.Primary].Notices { // The others have the same accounts.
+		d.wait(n.Code, d.Record.Primary, n.Detail, "REVOKE SHUTDOWN ON *.* FROM them, and stop servers through their gate: systemctl stop")
+	}
 	d.noteDuplicateIDs()
 	d.noteSuspended()
 	d.noteWeakened()

@@ -63,6 +63,7 @@ const (
 	CodeNoDonor              Code = "no-donor"
 	CodeDiskFull             Code = "disk-full"
 	CodeSourcePurged         Code = "source-purged"
+	CodeMayShutDown          Code = "may-shut-down"
 	CodeCatchingUp           Code = "catching-up"
 	CodeTooFewInSync         Code = "too-few-in-sync"
 	CodeTermWentBack         Code = "term-went-back"

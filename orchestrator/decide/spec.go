@@ -179,6 +179,8 @@ type Status struct {
 	Empty bool `json:"empty,omitempty"`
 	// Findings are faults of the server's configuration, by stable code.
 	Findings []Finding `json:"findings,omitempty"`
+	// Notices are what a human should know, and what keeps the server from nothing.
+	Notices []Finding `json:"notices,omitempty"`
 	// Steps are how long the steps of the spec took, in milliseconds.
 	Steps map[string]float64 `json:"steps,omitempty"`
 	// TermSeen is the highest term this daemon has ever seen (S1).
