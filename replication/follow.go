@@ -265,6 +265,8 @@ func (l *Local) sourceConfiguration(ctx context.Context) (sourceConfiguration, e
 const (
 	stopDeadline = 2 * time.Second
 	stopPoll     = 20 * time.Millisecond
+	// killAgain is how long a killed coordinator may take to end.
+	killAgain = time.Second
 )
 
 // ResetReplica takes the server out of replication: both threads end and the
@@ -302,12 +304,14 @@ func (l *Local) stopApplier(ctx context.Context) error {
 	if err == nil || ctx.Err() != nil || short.Err() == nil {
 		return err
 	}
-	// The STOP goes on inside the server; without its coordinator it ends.
-	if err := l.killCoordinator(ctx); err != nil {
-		return err
-	}
+	// The STOP goes on inside the server; without its coordinator it ends. One kill
+	// may come at a moment at which it is missed.
+	var killed time.Time
 	return poll(ctx, stopPoll, func() (bool, error) {
 		a, err := l.applierState(ctx)
+		if err == nil && a.on && time.Since(killed) > killAgain {
+			killed, err = time.Now(), l.killCoordinator(ctx)
+		}
 		return !a.on, err
 	})
 }
