@@ -147,6 +147,7 @@ func (w *worker) finishClone(ctx context.Context, note process.Clone) error {
 	if err := process.WriteClone(w.m.o.CloneFile, note); err != nil {
 		return err
 	}
+	w.m.lookAtNotes()
 	took := time.Since(note.At)
 	if w.m.o.Events != nil {
 		w.m.o.Events.Rejoined(WayCloned)

@@ -115,6 +115,8 @@ type Member struct {
 	disk    atomic.Pointer[decide.Disk]
 	// unusable says why the data is not what its GTIDs say, empty where it is.
 	unusable atomic.Pointer[decide.Code]
+	// notesMu keeps an older look at the notes from replacing a newer one.
+	notesMu sync.Mutex
 	// notices are what a human should know of the server and that keeps it from
 	// nothing.
 	notices atomic.Pointer[[]decide.Finding]

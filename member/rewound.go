@@ -59,8 +59,12 @@ const (
 func Ways() []string { return []string{WayRewound, WayRewindRefused, WayRewindFailed, WayCloned} }
 
 // lookAtNotes tells the loop whether the data is not what its GTIDs say. What
-// cannot be read is said by whoever needs it.
+// cannot be read is said by whoever needs it. Whoever has changed a note calls it
+// before he says so: with the old outcome in the status, a clone that is done
+// would be asked for again.
 func (m *Member) lookAtNotes() {
+	m.notesMu.Lock()
+	defer m.notesMu.Unlock()
 	code := decide.Code("")
 	if r, found, err := process.ReadRewind(m.o.RewindFile); err == nil && found && r.State == process.RewindFailed {
 		code = decide.CodeRewindFailed
