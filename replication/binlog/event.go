@@ -2,7 +2,6 @@ package binlog
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -147,17 +146,6 @@ func parseFormat(event []byte) (format, error) {
 	return f, nil
 }
 
-func uuidText(b []byte) string {
-	text := make([]byte, 0, 36)
-	for i, group := range [][]byte{b[0:4], b[4:6], b[6:8], b[8:10], b[10:16]} {
-		if i > 0 {
-			text = append(text, '-')
-		}
-		text = hex.AppendEncode(text, group)
-	}
-	return string(text)
-}
-
 // parseGTID reads the body of a GTID event.
 func parseGTID(body []byte) (gtid.GTID, error) {
 	r := reader{b: body}
@@ -166,7 +154,7 @@ func parseGTID(body []byte) (gtid.GTID, error) {
 	if r.err != nil {
 		return gtid.GTID{}, r.err
 	}
-	return gtid.GTID{UUID: uuidText(uuid), N: int64(n)}, nil
+	return gtid.GTID{UUID: gtid.FormatUUID([16]byte(uuid)), N: int64(n)}, nil
 }
 
 // The fields of a tagged GTID event, by their numbers.
@@ -199,7 +187,7 @@ func parseTaggedGTID(body []byte) (gtid.GTID, error) {
 			for i := range uuid {
 				uuid[i] = byte(r.varlen())
 			}
-			g.UUID = uuidText(uuid[:])
+			g.UUID = gtid.FormatUUID(uuid)
 		case taggedNumber:
 			g.N = r.varlenSigned()
 		case taggedTag:
@@ -226,7 +214,7 @@ func parsePrevious(body []byte) (gtid.Set, error) {
 		if r.err != nil {
 			return gtid.Set{}, r.err
 		}
-		text := uuidText(name)
+		text := gtid.FormatUUID([16]byte(name))
 		if tagged {
 			if tag := string(r.take(r.varlen())); tag != "" {
 				text += ":" + tag

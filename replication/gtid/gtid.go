@@ -84,6 +84,10 @@ func parseUUID(s string) (uuid [16]byte, ok bool) {
 	return uuid, err == nil
 }
 
+// FormatUUID returns the 36 characters in lower case that name a server in a
+// [GTID], from the 16 bytes that stand for them in binary logs.
+func FormatUUID(uuid [16]byte) string { return string(appendUUID(nil, uuid)) }
+
 // appendUUID writes the form with dashes, in lower case.
 func appendUUID(dst []byte, uuid [16]byte) []byte {
 	for i, group := range [...][]byte{uuid[:4], uuid[4:6], uuid[6:8], uuid[8:10], uuid[10:]} {

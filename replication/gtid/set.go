@@ -130,7 +130,7 @@ func (s Set) Has(g GTID) bool {
 func (s Set) All() iter.Seq[GTID] {
 	return func(yield func(GTID) bool) {
 		for _, p := range s.parts {
-			uuid := string(appendUUID(nil, p.key.uuid))
+			uuid := FormatUUID(p.key.uuid)
 			for _, iv := range p.nums {
 				for n := iv.start; n < iv.end; n++ {
 					if !yield(GTID{UUID: uuid, Tag: p.key.tag, N: n}) {
