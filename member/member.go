@@ -192,8 +192,7 @@ func (m *Member) poll(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		m.countGate()
-		m.countRewind()
-		m.lookAtNotes()
+		m.countRewind(m.lookAtNotes())
 		p := m.look(ctx)
 		m.send(ctx, func(s *state) { s.polled(p) })
 		select {

@@ -58,28 +58,33 @@ const (
 // Ways returns all of them.
 func Ways() []string { return []string{WayRewound, WayRewindRefused, WayRewindFailed, WayCloned} }
 
-// lookAtNotes tells the loop whether the data is not what its GTIDs say. What
-// cannot be read is said by whoever needs it. Whoever has changed a note calls it
+// lookAtNotes tells the loop whether the data is not what its GTIDs say, and
+// returns the note of the last rewind, empty for none. What cannot be read is said
+// by whoever needs it. Whoever has changed a note calls it
 // before he says so: with the old outcome in the status, a clone that is done
 // would be asked for again.
-func (m *Member) lookAtNotes() {
+func (m *Member) lookAtNotes() process.Rewind {
 	m.notesMu.Lock()
 	defer m.notesMu.Unlock()
 	code := decide.Code("")
-	if r, found, err := process.ReadRewind(m.o.RewindFile); err == nil && found && r.State == process.RewindFailed {
+	r, found, err := process.ReadRewind(m.o.RewindFile)
+	if err != nil || !found {
+		r = process.Rewind{}
+	}
+	if r.State == process.RewindFailed {
 		code = decide.CodeRewindFailed
 	}
 	if c, found, err := process.ReadClone(m.o.CloneFile); err == nil && found && !c.Done {
 		code = decide.CodeCloneUnfinished
 	}
 	m.unusable.Store(&code)
+	return r
 }
 
 // countRewind counts what the gate did, which has no metrics of its own.
-func (m *Member) countRewind() {
-	r, found, err := process.ReadRewind(m.o.RewindFile)
-	if err != nil || !found || !r.At.After(m.rewindAt) {
-		return // What cannot be read is said by whoever needs it.
+func (m *Member) countRewind(r process.Rewind) {
+	if !r.At.After(m.rewindAt) {
+		return
 	}
 	way := map[process.RewindState]string{process.RewindVerified: WayRewound, process.RewindRefused: WayRewindRefused, process.RewindFailed: WayRewindFailed}[r.State]
 	if way == "" {

@@ -303,6 +303,12 @@ func (d *decider) lost(server string) bool {
 	if p := d.Statuses[server].Process; p == ProcessExiting || p == ProcessGone {
 		return true
 	}
+	return d.daemonGone(server)
+}
+
+// daemonGone tells whether a server's daemon has had no lease for the removal
+// delay.
+func (d *decider) daemonGone(server string) bool {
 	since, absent := d.Absent[server]
 	return absent && d.now.Sub(since) > d.settings.RemovalDelay
 }

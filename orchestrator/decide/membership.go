@@ -304,11 +304,11 @@ func (d *decider) outside(r Record, name string) Spec {
 	if spec, ok := d.cloneSpec(r, name, errant); ok {
 		return spec
 	}
-	if d.unusable(name) && errant.IsEmpty() {
-		return Spec{Goal: GoalStand, Term: r.Term, Why: string(d.Statuses[name].Unusable)}
-	}
 	if !errant.IsEmpty() {
 		return Spec{Goal: GoalStand, Term: r.Term, Why: "diverged", Errant: errant}
+	}
+	if d.unusable(name) {
+		return Spec{Goal: GoalStand, Term: r.Term, Why: string(d.Statuses[name].Unusable)}
 	}
 	return Spec{Goal: GoalFollow, Term: r.Term, Source: r.Primary}
 }

@@ -120,9 +120,7 @@ func (d *decider) discardable(r Record, name string, errant gtid.Set) bool {
 // since each costs its donor's disk and network.
 func (d *decider) cloneElsewhere(name string) string {
 	for _, other := range d.Servers {
-		since, absent := d.Absent[other]
-		gone := absent && d.now.Sub(since) > d.settings.RemovalDelay
-		if other != name && (d.Specs[other].Goal == GoalClone && !gone || d.clone == other) {
+		if other != name && (d.Specs[other].Goal == GoalClone && !d.daemonGone(other) || d.clone == other) {
 			return other
 		}
 	}
