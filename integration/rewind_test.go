@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mysqlha/mysqlha/api"
+	"github.com/mysqlha/mysqlha/config"
 	"github.com/mysqlha/mysqlha/deploy/sandbox"
 	"github.com/mysqlha/mysqlha/integration/faults"
 	"github.com/mysqlha/mysqlha/integration/harness"
@@ -143,6 +144,29 @@ func TestS7_ATailThatCannotBeTakenBackIsReplacedByAClone(t *testing.T) {
 	}
 	if _, found, err := process.ReadRewind(filepath.Join(s.StateDir(before.Primary), "rewind.json")); found || err != nil {
 		t.Errorf("the refused rewind outlived the clone (%v)", err)
+	}
+}
+
+// A failover needs a follower, and the only other server comes back with a tail
+// that the engine cannot take back. It is built anew as a copy of the candidate,
+// and the term opens with it, without a human (S5, S7).
+func TestS5S7_TheOnlyFollowerIsBuiltAnewBeforeTheTermOpens(t *testing.T) {
+	s := harness.Start(t, sandbox.Options{Servers: 2, Durability: config.DurabilityLossless})
+	before := record(t, s)
+	mustExec(t, openAdmin(t, s, before.Primary), "CREATE TABLE app.tail (id INT PRIMARY KEY)", "INSERT INTO app.tail VALUES (1)")
+	leaveTail(t, s, before.Primary, "INSERT INTO app.tail VALUES (2)", "FLUSH PRIVILEGES")
+	awaitCluster(t, s, "the clone is named before the term is published", func(c api.Cluster) bool {
+		return c.Record.Term == before.Term && waits(c, decide.CodeCloning, before.Primary)
+	})
+	awaitCluster(t, s, "both are in sync", func(c api.Cluster) bool {
+		return sandbox.Settled(c) && c.Record.Term == before.Term+1 && c.Record.Primary != before.Primary && c.Record.Complete
+	})
+	awaitMetric(t, s, before.Primary, `mysqlha_rejoins_total{way="cloned"}`, 1)
+	c := &faults.Cluster{Sandbox: s}
+	within(t, "both have the same data", func(ctx context.Context) error { return c.SameEverywhere(ctx, "tail") })
+	var rows int
+	if err := openAdmin(t, s, before.Primary).QueryRowContext(t.Context(), "SELECT COUNT(*) FROM app.tail").Scan(&rows); err != nil || rows != 1 {
+		t.Errorf("%d rows are left (%v)", rows, err)
 	}
 }
 

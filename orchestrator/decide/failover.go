@@ -2,6 +2,7 @@ package decide
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -253,8 +254,7 @@ func (d *decider) promoteSpecs(r Record) map[string]Spec {
 func (d *decider) awaitPromoted() Decision {
 	r := d.Record.clone()
 	p := r.Plan
-	st, prepared := d.did(p.Candidate, GoalPromote, p.ID)
-	prepared = prepared && st.Held.Executed.Contains(p.Target)
+	st, prepared := d.prepared(p)
 	if d.lost(p.Candidate) || !prepared && d.hopeless(p) {
 		if again := d.chooseAgain(r.clone()); again.Change != nil || d.lost(p.Candidate) {
 			return again
@@ -286,6 +286,10 @@ func (d *decider) awaitPromoted() Decision {
 	if prepared && r.Durability == DurabilityAvailable && d.countNotLost(p.NewInSync) < r.RequiredAcks {
 		return d.publishAlone(r)
 	}
+	if specs := d.furnish(r); len(specs) > 0 {
+		return Decision{Reason: ReasonPlanContinues, Detail: "too few servers can follow " + p.Candidate + ": " + strings.Join(sorted(slices.Collect(maps.Keys(specs))), ", "),
+			Change: &Change{Specs: specs}}
+	}
 	detail := fmt.Sprintf("%d of %d followers have all that %s has", len(have), r.RequiredAcks, p.Candidate)
 	if prepared {
 		d.wait(CodeWaitingForFollowers, "", fmt.Sprintf("waiting for k followers: %s; term %d opens as soon as they have", detail, r.Term+1),
@@ -295,6 +299,13 @@ func (d *decider) awaitPromoted() Decision {
 		detail = p.Candidate + " is not prepared yet"
 	}
 	return Decision{Reason: ReasonPlanWaits, Detail: detail}
+}
+
+// prepared tells whether the candidate has applied the target and could open, and
+// what it reported.
+func (d *decider) prepared(p *Plan) (Status, bool) {
+	st, done := d.did(p.Candidate, GoalPromote, p.ID)
+	return st, done && st.Held.Executed.Contains(p.Target)
 }
 
 // lost tells whether the candidate died, by its daemon's word, or lost its
@@ -366,15 +377,20 @@ func (d *decider) moreFollowers(p *Plan) []string {
 		if d.unusable(name) || len(d.Statuses[name].Findings) > 0 {
 			continue // Its data is not what it says, or it may not keep what it acknowledges.
 		}
-		live := d.Seen[name].Live
-		if _, stands := d.did(name, GoalStand, d.Specs[name].Plan); !stands || live.Receiver != ReceiverOff {
-			continue // What it has may still grow.
-		}
-		if live.SuperReadOnly && live.OpenTerm == 0 && live.StartID == d.Statuses[name].StartID && p.Target.Contains(live.All()) {
+		if d.stands(name) && p.Target.Contains(d.Seen[name].Live.All()) {
 			out = append(out, name)
 		}
 	}
 	return out
+}
+
+// stands tells whether what a server has is known and cannot grow: it has
+// confirmed that it stands, or that its clone is done, and receives nothing.
+func (d *decider) stands(name string) bool {
+	at, live := d.Specs[name], d.Seen[name].Live
+	_, done := d.did(name, at.Goal, at.Plan)
+	return done && (at.Goal == GoalStand || at.Goal == GoalClone) && live.Receiver == ReceiverOff &&
+		live.SuperReadOnly && live.OpenTerm == 0 && live.StartID == d.Statuses[name].StartID
 }
 
 // publish writes the new term. The candidate is complete and k followers have
@@ -385,10 +401,16 @@ func (d *decider) publish(r Record) Decision {
 		Change: d.change(r, d.standing(r))}
 }
 
+// completes tells whether what the plan has chosen holds all that servers of the
+// term that ends could have committed (S6).
+func (d *decider) completes(r Record) bool {
+	return !r.Suspended && !d.Statuses[r.Plan.From].Weakened
+}
+
 // nextTerm makes the plan's choice the primary of the next term.
 func (d *decider) nextTerm(r *Record) {
 	p := r.Plan
-	r.Complete = !r.Suspended && !d.Statuses[p.From].Weakened // Of the term that ends (S6).
+	r.Complete = d.completes(*r)
 	r.Term++
 	if !r.Complete {
 		r.CompleteSince = r.Term

@@ -261,6 +261,12 @@ type Held struct {
 // count received alone: changing the source empties it.
 func (h Held) All() gtid.Set { return h.Executed.Union(h.Received) }
 
+// promoting tells whether a failover has chosen: what the next term begins with
+// is journaled, and there is no way back.
+func (r Record) promoting() bool {
+	return r.Plan != nil && r.Plan.Kind == PlanFailover && r.Plan.Phase == PhasePromote
+}
+
 // clone returns a copy that shares nothing that Decide changes.
 func (r Record) clone() Record {
 	r.InSync = slices.Clone(r.InSync)

@@ -2,6 +2,7 @@ package decide
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,7 +19,7 @@ import (
 // the next.
 func (d *decider) cloneSpec(r Record, name string, errant gtid.Set) (Spec, bool) {
 	donor := ""
-	if r.Plan == nil && d.mustBeCloned(r, name, errant) && d.cloneElsewhere(name) == "" {
+	if (r.Plan == nil || r.promoting()) && d.mustBeCloned(r, name, errant) && d.cloneElsewhere(name) == "" {
 		donor = d.donor(r, name)
 	}
 	if donor == "" || d.noRoom(name, donor) != "" {
@@ -86,6 +87,9 @@ func (d *decider) unusable(name string) bool { return d.Statuses[name].Unusable 
 // before the last look at the primary, which is open: else they may be what that
 // one has and had not when it was asked.
 func (d *decider) stillErrant(r Record, name string, errant gtid.Set) bool {
+	if r.promoting() {
+		return true // The journaled target does not grow.
+	}
 	seen, primary := d.Seen[name], d.Seen[r.Primary]
 	return primary.Live.OpenTerm == r.Term && !seen.BeforeAt.IsZero() && primary.DaemonAt.Add(-primary.Live.Age).After(seen.BeforeAt) &&
 		seen.AllBefore.Subtract(primary.Live.Executed).Equal(errant)
@@ -101,7 +105,11 @@ func (d *decider) discardable(r Record, name string, errant gtid.Set) bool {
 		return true
 	}
 	st := d.Statuses[name]
-	complete := func(term uint64) bool { return term > 0 && term < r.Term && term >= r.CompleteSince }
+	newest := r.Term
+	if r.promoting() && d.completes(r) {
+		newest++ // Of the choice that is journaled.
+	}
+	complete := func(term uint64) bool { return term > 0 && term < newest && term >= r.CompleteSince }
 	if st.ServerUUID == "" || st.Weakened {
 		return false
 	}
@@ -128,8 +136,15 @@ func (d *decider) cloneElsewhere(name string) string {
 }
 
 // donor returns a replica in sync, or else the primary where its commits do not
-// wait: a clone ends only when those of the donor do.
+// wait: a clone ends only when those of the donor do. In a failover it is the
+// candidate, once it has all that the new term will begin with.
 func (d *decider) donor(r Record, name string) string {
+	if r.promoting() {
+		if _, prepared := d.prepared(r.Plan); prepared && d.reachable(r.Plan.Candidate) {
+			return r.Plan.Candidate
+		}
+		return ""
+	}
 	for _, other := range r.InSync {
 		if other != name && d.acking(other) {
 			return other
@@ -139,6 +154,48 @@ func (d *decider) donor(r Record, name string) string {
 		return r.Primary
 	}
 	return ""
+}
+
+// furnish returns the specs that have servers built anew from the candidate of a
+// failover, where too few live that can follow it: else the term would not open
+// before a human has done that.
+func (d *decider) furnish(r Record) map[string]Spec {
+	p := r.Plan
+	specs := make(map[string]Spec)
+	if d.countNotLost(p.NewInSync) >= r.RequiredAcks {
+		return specs
+	}
+	for _, name := range d.Servers {
+		if name == p.Candidate || slices.Contains(p.NewInSync, name) || !d.reachable(name) {
+			continue
+		}
+		at := d.Specs[name]
+		if spec, goesOn := d.cloning(r, name); goesOn && spec.Source == p.Candidate {
+			continue
+		}
+		if _, cloned := d.did(name, GoalClone, at.Plan); at.Goal == GoalClone && !cloned {
+			specs[name] = Spec{Goal: GoalStand, Term: r.Term, Plan: p.ID, Why: "its clone could not go on"}
+			continue
+		}
+		if !d.stands(name) {
+			continue
+		}
+		errant := d.Seen[name].Live.All().Subtract(p.Target)
+		if spec, ok := d.cloneSpec(r, name, errant); ok {
+			specs[name] = spec
+		} else if !errant.IsEmpty() {
+			specs[name] = Spec{Goal: GoalStand, Term: r.Term, Plan: p.ID, Why: "diverged", Errant: errant}
+		}
+	}
+	return d.changed(specs)
+}
+
+// reference returns the server whose transactions the others are compared with.
+func (d *decider) reference() string {
+	if d.Record.promoting() {
+		return d.Record.Plan.Candidate
+	}
+	return d.Record.Primary
 }
 
 // noRoom tells why a donor's data does not fit on a server's disk, as far as that
@@ -199,7 +256,7 @@ func (d *decider) noteStanding(name string, spec Spec) {
 		}
 		d.wait(CodeCloning, name, detail, "")
 	case spec.Goal == GoalStand && !spec.Errant.IsEmpty():
-		out := fmt.Sprintf("%s has %d transactions that %s does not have: %s; it neither replicates nor serves", name, spec.Errant.Count(), d.Record.Primary, spec.Errant)
+		out := fmt.Sprintf("%s has %d transactions that %s does not have: %s; it neither replicates nor serves", name, spec.Errant.Count(), d.reference(), spec.Errant)
 		switch {
 		case d.calledHarmless(*d.Record, name):
 			d.wait(CodeDiverged, name, out+fmt.Sprintf("; they were called harmless, and %s makes empty ones of the same names", d.Record.Primary), "")

@@ -332,3 +332,74 @@ func TestTheDonorIsAReplicaOrElseAPrimaryWhoseCommitsDoNotWait(t *testing.T) {
 		}
 	}
 }
+
+// alone brings a failover to where its candidate b waits for a follower: c has
+// died, and the former primary a is back with a tail.
+func alone(t *testing.T, tail gtid.Set, change func(*Record, *Status)) (*table, Decision) {
+	t.Helper()
+	c := chosen(t).did("b", gs("a:1-12"), none).dies("c")
+	c.returns("a", "a2", tail)
+	c.status("a", func(s *Status) { s.TailOf, s.ServerUUID = 1, uuidOf("a"); change(c.Record, s) })
+	c.settle()
+	c.status("a", func(s *Status) { s.State, s.SpecRevision, s.Plan = SpecDone, c.Specs["a"].Revision, c.Specs["a"].Plan })
+	return c, c.settle()
+}
+
+func TestS5S7_AFailoverThatLacksAFollowerHasOneBuiltAnew(t *testing.T) {
+	c, d := alone(t, gs("a:1-13"), func(*Record, *Status) {})
+	spec := c.Specs["a"]
+	if spec.Goal != GoalClone || spec.Source != "b" || !spec.Errant.Equal(gs("a:13")) || c.phase() != PhasePromote {
+		t.Fatalf("a is asked to %s %s, errant %s", spec.Goal, spec.Source, spec.Errant)
+	}
+	c.mustWait(d, CodeCloning)
+	if again := c.pass(time.Second).settle(); !c.Specs["a"].Equal(spec.Spec) {
+		t.Fatalf("it is begun again: %+v", again)
+	}
+	// The clone is done; nobody has asked c, and it is not needed.
+	c.returns("a", "a3", gs("a:1-12"))
+	c.status("a", func(s *Status) { s.State, s.SpecRevision, s.Plan = SpecDone, c.Specs["a"].Revision, c.Specs["a"].Plan })
+	c.settle()
+	if spec := c.Specs["a"]; spec.Goal != GoalFollow || !spec.Acks || c.Record.Term != 1 {
+		t.Fatalf("a is asked to %s in term %d", spec.Goal, c.Record.Term)
+	}
+	c.did("a", gs("a:1-12"), none).did("b", gs("a:1-12"), none)
+	if c.settle(); c.Record.Term != 2 || c.Record.Primary != "b" || !c.Record.Complete {
+		t.Errorf("term %d of %s", c.Record.Term, c.Record.Primary)
+	}
+}
+
+func TestS5S7_AFailoverClonesOverNothingThatSomebodyMayHaveBeenToldOf(t *testing.T) {
+	for _, tc := range []struct {
+		name, tail string
+		change     func(*Record, *Status)
+	}{
+		{"it acknowledged without replicas", "a:1-13", func(_ *Record, s *Status) { s.Weakened = true }},
+		{"an older term was the last complete one", "a:1-13", func(r *Record, _ *Status) { r.CompleteSince = 2 }},
+		{"somebody wrote it", "a:1-12,d:1", func(*Record, *Status) {}},
+		{"it has followed since", "a:1-13", func(_ *Record, s *Status) { s.TailOf = 0 }},
+	} {
+		c, d := alone(t, gs(tc.tail), tc.change)
+		spec := c.Specs["a"]
+		if spec.Goal != GoalStand || spec.Errant.IsEmpty() {
+			t.Errorf("%s: a is asked to %s, errant %s", tc.name, spec.Goal, spec.Errant)
+		}
+		c.mustWait(d, CodeDiverged)
+		c.mustWait(d, CodeWaitingForFollowers)
+		c.Policy = &Policy{Discard: map[string]gtid.Set{"a": spec.Errant}}
+		c.status("a", func(s *Status) { s.State, s.SpecRevision, s.Plan = SpecDone, c.Specs["a"].Revision, c.Specs["a"].Plan })
+		if c.settle(); c.Specs["a"].Goal != GoalClone {
+			t.Errorf("%s: given up by a human, and a is asked to %s", tc.name, c.Specs["a"].Goal)
+		}
+	}
+}
+
+func TestS5_AFailoverWithEnoughFollowersBuildsNobodyAnew(t *testing.T) {
+	c := chosen(t).did("b", gs("a:1-12"), none)
+	c.returns("a", "a2", gs("a:1-13"))
+	c.status("a", func(s *Status) { s.TailOf, s.ServerUUID = 1, uuidOf("a"); s.Plan = c.Specs["a"].Plan })
+	c.settle()
+	c.status("a", func(s *Status) { s.State, s.SpecRevision, s.Plan = SpecDone, c.Specs["a"].Revision, c.Specs["a"].Plan })
+	if c.settle(); c.Specs["a"].Goal != GoalStand {
+		t.Errorf("a is asked to %s while c lives", c.Specs["a"].Goal)
+	}
+}
