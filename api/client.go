@@ -197,25 +197,41 @@ func (c *Client) Policy(ctx context.Context) (decide.Policy, error) {
 // it; what is zero stays as it is. It needs a client certificate. A daemon that
 // refuses makes an *AnswerError with its reason, and no other is asked then.
 func (c *Client) SetPolicy(ctx context.Context, want decide.Policy) (decide.Policy, error) {
-	data, err := json.Marshal(want)
-	if err != nil {
+	var now decide.Policy
+	if err := c.post(ctx, "/v1/policy", want, &now); err != nil {
 		return decide.Policy{}, fmt.Errorf("changing the settings: %w", err)
 	}
-	var now decide.Policy
+	return now, nil
+}
+
+// ChangeServers lets a server join the cluster or leave it, and returns those that
+// are wanted from then on. It needs a client certificate; a daemon that refuses
+// makes an *AnswerError.
+func (c *Client) ChangeServers(ctx context.Context, want ServersRequest) ([]decide.Server, error) {
+	var now []decide.Server
+	if err := c.post(ctx, "/v1/servers", want, &now); err != nil {
+		return nil, fmt.Errorf("changing the servers: %w", err)
+	}
+	return now, nil
+}
+
+// post asks for a change that may be asked for twice, and reads the answer.
+func (c *Client) post(ctx context.Context, path string, want, answer any) error {
+	data, err := json.Marshal(want)
+	if err != nil {
+		return err
+	}
 	var refused error
 	err = c.each(ctx, func(ctx context.Context, e *endpoint) error {
-		err := e.call(ctx, http.MethodPost, "/v1/policy", bytes.NewReader(data), &now)
-		var answer *AnswerError
-		if errors.As(err, &answer) && answer.Status != http.StatusServiceUnavailable {
+		err := e.call(ctx, http.MethodPost, path, bytes.NewReader(data), answer)
+		var no *AnswerError
+		if errors.As(err, &no) && no.Status != http.StatusServiceUnavailable {
 			refused = err
 			return nil
 		}
 		return err
 	})
-	if err = errors.Join(err, refused); err != nil {
-		return decide.Policy{}, fmt.Errorf("changing the settings: %w", err)
-	}
-	return now, nil
+	return errors.Join(err, refused)
 }
 
 // TestFence has a replica fenced and let in again. It needs a client certificate.

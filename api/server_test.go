@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -85,6 +86,13 @@ func (w *world) OpenKept(_ context.Context, server, name string) (io.ReadCloser,
 		return nil, &RefusedError{"it is not a server"}
 	}
 	return io.NopCloser(strings.NewReader(strings.Repeat(name, 1<<20))), w.err
+}
+
+func (w *world) ChangeServers(_ context.Context, want ServersRequest) ([]decide.Server, error) {
+	if want.Remove == "db1" {
+		return nil, &RefusedError{"it is the primary"}
+	}
+	return []decide.Server{{Name: "db1"}, {Name: want.Add}}, w.err
 }
 
 func (w *world) TestFence(_ context.Context, want FenceRequest) (decide.FenceTest, error) {
@@ -298,6 +306,16 @@ func TestAChangeNeedsACertificate(t *testing.T) {
 	report, err := full.TestFence(t.Context(), FenceRequest{Server: "db2", Kill: true})
 	if err != nil || report.Server != "db2" || !report.Killed {
 		t.Errorf("got %+v, %v", report, err)
+	}
+	servers, err := full.ChangeServers(t.Context(), ServersRequest{Add: "db4"})
+	if err != nil || !slices.Equal(decide.ServerNames(servers), []string{"db1", "db4"}) {
+		t.Errorf("got %v, %v", servers, err)
+	}
+	for name, client := range map[string]*Client{"refused": full, "without a certificate": bare} {
+		var answer *AnswerError
+		if _, err := client.ChangeServers(t.Context(), ServersRequest{Remove: "db1"}); !errors.As(err, &answer) || answer.Status == http.StatusOK {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 	for name, c := range map[string]struct {
 		client *Client

@@ -41,8 +41,11 @@ type Cluster struct {
 	// StaleFor already; all but the Live parts come from it.
 	Stale    bool          `json:"stale"`
 	StaleFor time.Duration `json:"stale_for_ns,omitempty"`
-	// Servers are all servers by configuration, in its order.
+	// Servers are all servers of the cluster in their order.
 	Servers []Server `json:"servers"`
+	// Applicants are the servers whose daemons have registered and that are not of
+	// the cluster.
+	Applicants []string `json:"applicants,omitempty"`
 	// Witnesses are the daemons that have no server.
 	Witnesses []Witness `json:"witnesses,omitempty"`
 	// Decision is the leader's latest, with the times since when it waits;
@@ -142,6 +145,9 @@ type Backend interface {
 	// a *RefusedError says why the cluster does not do it.
 	Policy(ctx context.Context) (decide.Policy, error)
 	SetPolicy(ctx context.Context, want decide.Policy) (decide.Policy, error)
+	// ChangeServers lets a server join the cluster or leave it, and returns those
+	// that are wanted from then on; an error that wraps a *RefusedError says why not.
+	ChangeServers(ctx context.Context, want ServersRequest) ([]decide.Server, error)
 	// TestFence closes a replica as a cut-off primary would be and lets clients in
 	// again, with kill after it was killed and started anew by its supervisor. An
 	// error that wraps a *RefusedError says why it was not done.
@@ -155,6 +161,14 @@ type Backend interface {
 	// Ready returns nil once etcd is reachable and the first copy is loaded,
 	// and otherwise says what is missing.
 	Ready(ctx context.Context) error
+}
+
+// ServersRequest asks for a change of the servers of the cluster.
+type ServersRequest struct {
+	// Add is a server that shall join: its daemon has registered.
+	Add string `json:"add,omitempty"`
+	// Remove is a server that shall leave.
+	Remove string `json:"remove,omitempty"`
 }
 
 // FenceRequest asks for a test of a fence.

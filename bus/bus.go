@@ -226,17 +226,43 @@ func (b *Bus) ReadRecord(ctx context.Context) (*decide.Record, error) {
 	return DecodeRecord(kv.Value)
 }
 
-// PutPolicy writes what the operator wants, over what was wanted before.
-func (b *Bus) PutPolicy(ctx context.Context, p decide.Policy) error {
-	value, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("write the policy: %w", err)
+// policyTries is how often a change of the policy is made anew because somebody
+// else's came first.
+const policyTries = 5
+
+// ChangePolicy changes what the operator wants, and returns all of it. The change
+// is made to what stands in etcd now, perhaps several times; its error ends it.
+func (b *Bus) ChangePolicy(ctx context.Context, change func(decide.Policy) (decide.Policy, error)) (decide.Policy, error) {
+	key := b.keys.Policy()
+	for try := 1; ; try++ {
+		kv, found, err := election.Get(ctx, b.client, key)
+		if err != nil {
+			return decide.Policy{}, fmt.Errorf("read the policy: %w", err)
+		}
+		var now decide.Policy
+		if found {
+			if err := json.Unmarshal(kv.Value, &now); err != nil {
+				return now, fmt.Errorf("read the policy: %w", err)
+			}
+		}
+		next, err := change(now)
+		if err != nil {
+			return now, err
+		}
+		value, err := json.Marshal(next)
+		if err != nil {
+			return now, fmt.Errorf("write the policy: %w", err)
+		}
+		res := election.Do(ctx, b.client, election.TxnRequest{
+			If:   []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", kv.ModRevision)},
+			Then: []clientv3.Op{clientv3.OpPut(key, string(value))}, Timeout: 2 * time.Second})
+		if res.Outcome == election.Committed {
+			return next, nil
+		}
+		if res.Outcome != election.Refused || try == policyTries {
+			return now, fmt.Errorf("write the policy: %s: %w", res.Outcome, orUnknown(res.Err))
+		}
 	}
-	res := election.Do(ctx, b.client, election.TxnRequest{Then: []clientv3.Op{clientv3.OpPut(b.keys.Policy(), string(value))}, Timeout: 2 * time.Second})
-	if res.Outcome != election.Committed {
-		return fmt.Errorf("write the policy: %s: %w", res.Outcome, orUnknown(res.Err))
-	}
-	return nil
 }
 
 var errRefused = errors.New("somebody else wrote it")

@@ -235,6 +235,9 @@ func (r *reader) checkDurability() {
 	if r.sound("durability") && !slices.Contains(known, c.Durability) {
 		r.fault("durability", "is "+shown(c.Durability)+", not one of "+strings.Join(known, ", "), "write lossless")
 	}
+	if c.Join {
+		return // The cluster has its own already.
+	}
 	if !r.sound("required_acks") {
 		return
 	}

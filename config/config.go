@@ -42,6 +42,9 @@ type Config struct {
 	// Name is the name of this host; with RoleMember it is one of Servers, with
 	// RoleWitness one of Witnesses, with RoleEtcd one of Etcd.Embedded.Members.
 	Name string `yaml:"name"`
+	// Join says that this host comes to a cluster that exists: it never begins one,
+	// and waits until `mysqlha server add` has let it in.
+	Join bool `yaml:"join"`
 	// Roles are the jobs of this host, without repetition; default member,
 	// redirector and etcd.
 	Roles []Role `yaml:"roles"`

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/google/renameio/v2"
 )
@@ -49,6 +50,22 @@ func claimDir(dir string, want marker) error {
 		return fmt.Errorf("%w: %s is that of member %q, this one is %q", ErrForeignDir, dir, have.Name, want.Name)
 	}
 	return nil
+}
+
+// HasData tells whether a member has been started in the folder.
+func HasData(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, "member"))
+	return err == nil
+}
+
+// SetAside renames the data folder of a member that was removed from its cluster, so that one that is let in anew can
+// begin. It returns the new name.
+func SetAside(dir string, at time.Time) (string, error) {
+	to := dir + ".removed-" + at.UTC().Format("20060102T150405")
+	if err := os.Rename(dir, to); err != nil {
+		return "", fmt.Errorf("set the data of a removed etcd member aside: %w", err)
+	}
+	return to, nil
 }
 
 // markDir writes the marker, durably, before etcd writes anything: a crash in between leaves a folder that is ours.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 )
 
 // wait passes on the first reason why the member ended or is useless.
@@ -61,6 +63,14 @@ func (e *Embedded) Close() {
 
 // IsRaftLeader says whether this member leads etcd itself, as far as it knows.
 func (e *Embedded) IsRaftLeader() bool { return e.etcd.Server.Leader() == e.etcd.Server.MemberID() }
+
+// IsLearner says whether this member has no vote yet. It serves no clients then.
+func (e *Embedded) IsLearner() bool { return e.etcd.Server.IsLearner() }
+
+// Votes says whether a member of that name is known that has a vote.
+func (e *Embedded) Votes(name string) bool {
+	return slices.ContainsFunc(e.etcd.Server.Cluster().Members(), func(m *membership.Member) bool { return m.Name == name && !m.IsLearner })
+}
 
 // MoveRaftLeader moves raft leadership from this member to the named one and waits until it is there (50 to 100 ms). It
 // returns ErrNotRaftLeader if it was not here. While it runs, writes wait; if the other member is dead they wait for an

@@ -68,16 +68,7 @@ func TestAReplicaWhoseSourceHasPurgedWhatItNeedsIsCloned(t *testing.T) {
 		return c.Record.Plan == nil && !slices.Contains(c.Record.InSync, server)
 	})
 	db := openAdmin(t, s, primary)
-	mustExec(t, db, "FLUSH BINARY LOGS")
-	within(t, "the old binary logs are purged", func(ctx context.Context) error {
-		return poll(ctx, func() error { // Not before the other replica has read them.
-			mustExec(t, db, "PURGE BINARY LOGS BEFORE '2100-01-01'")
-			if n := count(t, db, "SHOW BINARY LOGS"); n != 1 {
-				return fmt.Errorf("%d are left", n)
-			}
-			return nil
-		})
-	})
+	purge(t, db)
 	before := uuidOf(t, s, server)
 	signal(t, s, server+"/daemon", syscall.SIGCONT)
 	awaitCluster(t, s, "it is in sync again", sandbox.Settled)
@@ -85,6 +76,21 @@ func TestAReplicaWhoseSourceHasPurgedWhatItNeedsIsCloned(t *testing.T) {
 		t.Error("it was not cloned")
 	}
 	l.Check()
+}
+
+// purge throws a source's binary logs away, all but the newest.
+func purge(t *testing.T, db *sql.DB) {
+	t.Helper()
+	mustExec(t, db, "FLUSH BINARY LOGS")
+	within(t, "the old binary logs are purged", func(ctx context.Context) error {
+		return poll(ctx, func() error { // Not before all replicas have read them.
+			mustExec(t, db, "PURGE BINARY LOGS BEFORE '2100-01-01'")
+			if n := count(t, db, "SHOW BINARY LOGS"); n != 1 {
+				return fmt.Errorf("%d are left", n)
+			}
+			return nil
+		})
+	})
 }
 
 // uuidOf returns a server's server_uuid, which is another one after a clone.

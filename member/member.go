@@ -59,8 +59,8 @@ type Options struct {
 	DataDir string
 	// Board is etcd.
 	Board Board
-	// Servers are the addresses of all servers by name.
-	Servers map[string]Address
+	// Servers returns the addresses of all servers by name.
+	Servers func() map[string]Address
 	// Executed reads the gtid_executed of another server over TLS.
 	Executed ExecutedFunc
 	// Replication is the account of this server on all others and the files
@@ -365,9 +365,9 @@ func (m *Member) publish(ctx context.Context) {
 }
 
 func (m *Member) address(server string) (Address, error) {
-	a, ok := m.o.Servers[server]
+	a, ok := m.o.Servers()[server]
 	if !ok {
-		return a, fmt.Errorf("server %q is not in the configuration of %s", server, m.o.Server)
+		return a, fmt.Errorf("%s knows no server %q", m.o.Server, server)
 	}
 	return a, nil
 }

@@ -132,7 +132,7 @@ func (w *worker) keep(ctx context.Context) error {
 		if err := w.local().CeaseWaiting(ctx); err != nil {
 			return err
 		}
-		return w.lock(ctx)
+		return w.accounts(ctx)
 	}
 	snap, err := w.local().Read(ctx)
 	if err != nil {
@@ -146,7 +146,7 @@ func (w *worker) keep(ctx context.Context) error {
 	if err := w.local().AssureWaiting(ctx, w.spec.RequiredAcks); err != nil {
 		return err
 	}
-	if err := w.lock(ctx); err != nil {
+	if err := w.accounts(ctx); err != nil {
 		return err
 	}
 	if !w.spec.Inject.IsEmpty() {
@@ -158,6 +158,22 @@ func (w *worker) keep(ctx context.Context) error {
 		return nil
 	}
 	return w.step("proof", func() error { return w.prove(ctx) })
+}
+
+// accounts makes and drops those that the spec names, and keeps the locks.
+func (w *worker) accounts(ctx context.Context) error {
+	for _, a := range w.spec.Accounts {
+		if err := w.step("accounts", func() error { return w.local().AddAccounts(ctx, a) }); err != nil {
+			return err
+		}
+	}
+	if err := w.lock(ctx); err != nil {
+		return err
+	}
+	if w.spec.Drop == "" {
+		return nil
+	}
+	return w.step("accounts", func() error { return w.local().DropAccounts(ctx, w.spec.Drop) })
 }
 
 // inject makes the empty transactions that the spec names and that are not here.

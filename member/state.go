@@ -317,7 +317,7 @@ func (s *state) figures() decide.Live {
 
 // serverAt names the server at an address, empty for none of ours.
 func (m *Member) serverAt(host string, port int) string {
-	for name, a := range m.o.Servers {
+	for name, a := range m.o.Servers() {
 		if a.Host == host && a.Port == port {
 			return name
 		}

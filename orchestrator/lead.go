@@ -40,16 +40,19 @@ type Events interface {
 
 // Options are all that an orchestrator needs.
 type Options struct {
-	// Self is this member's name; Servers are all servers in their order,
-	// Witnesses the daemons that have none.
-	Self               string
-	Servers, Witnesses []string
+	// Self is this member's name; Configured are the servers of its configuration,
+	// with which a cluster begins; Witnesses are the daemons that have none.
+	Self       string
+	Configured []decide.Server
+	Witnesses  []string
 	// Settings tune the decisions.
 	Settings decide.Settings
 	// Bus is etcd.
 	Bus *bus.Bus
-	// Probes are by server.
-	Probes map[string]Probes
+	// Probes returns how a server is asked.
+	Probes func(decide.Server) Probes
+	// Etcd is the embedded etcd, nil where it is not embedded.
+	Etcd EtcdMembers
 	// RecordSeen returns the highest version of the record that the daemon of
 	// this member has ever seen.
 	RecordSeen func() uint64
@@ -59,6 +62,14 @@ type Options struct {
 	Yield func()
 	// Logger takes the log.
 	Logger *slog.Logger
+}
+
+// EtcdMembers are the members of the embedded etcd.
+type EtcdMembers interface {
+	// Members asks each of them.
+	Members(ctx context.Context) ([]decide.EtcdSeen, error)
+	// Change carries one change out; doing it again is no error.
+	Change(ctx context.Context, c decide.EtcdChange) error
 }
 
 // Orchestrator leads when it is told to.
@@ -96,28 +107,35 @@ func (o *Orchestrator) Lead(ctx context.Context, leader election.Leader) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	l := &lead{o: o, leader: leader, since: time.Now(), inbox: make(chan func(*lead), 64),
+	l := &lead{o: o, leader: leader, since: time.Now(), inbox: make(chan func(*lead), 64), wg: &wg,
+		probed: make(map[decide.Server]context.CancelFunc), etcdWork: make(chan decide.EtcdChange, 1),
 		seen: make(map[string]decide.Observation), absent: make(map[string]time.Time), waiting: make(map[waitKey]time.Time),
 		spared: make(map[string]time.Time), pauses: make(map[string]time.Duration)}
-	for name, p := range o.o.Probes {
-		wg.Go(func() { o.probe(ctx, l, "sql", name, l.sql(p, name)) })
-		wg.Go(func() { o.probe(ctx, l, "daemon", name, l.daemon(p, name)) })
+	if o.o.Etcd != nil {
+		wg.Go(func() { l.watchEtcd(ctx) })
 	}
 	return l.loop(ctx)
 }
 
 // lead is what the loop of one leadership owns.
 type lead struct {
-	o       *Orchestrator
-	leader  election.Leader
-	since   time.Time
-	inbox   chan func(*lead)
-	seen    map[string]decide.Observation
-	absent  map[string]time.Time
-	waiting map[waitKey]time.Time
-	late    time.Duration
-	last    decide.Decision
-	yielded time.Time
+	o      *Orchestrator
+	leader election.Leader
+	since  time.Time
+	inbox  chan func(*lead)
+	wg     *sync.WaitGroup
+	// servers are those that are probed, probed how each of them is let go.
+	servers []decide.Server
+	probed  map[decide.Server]context.CancelFunc
+	// etcd are the members of the embedded etcd, nil while unknown.
+	etcd     []decide.EtcdSeen
+	etcdWork chan decide.EtcdChange
+	seen     map[string]decide.Observation
+	absent   map[string]time.Time
+	waiting  map[waitKey]time.Time
+	late     time.Duration
+	last     decide.Decision
+	yielded  time.Time
 	// phase is what the open plan has come to, seen since planSeen.
 	phase    string
 	planSeen time.Time
@@ -140,7 +158,7 @@ func (l *lead) spare(h *decide.History, now time.Time) {
 	server := h.Plan.Server
 	switch h.Plan.Kind {
 	case decide.PlanRemove:
-	case decide.PlanRaiseAcks, decide.PlanResume:
+	case decide.PlanRaiseAcks, decide.PlanResume, decide.PlanJoin, decide.PlanLeave:
 		server = decide.PausedPlan(h.Plan.Kind)
 	default:
 		return
@@ -213,11 +231,18 @@ func (l *lead) judge(ctx context.Context) {
 			return
 		}
 		now := time.Now()
+		l.probeAll(ctx, state.Record)
 		d := decide.Decide(l.view(state, now), l.o.o.Settings, now)
 		l.remember(&d, now)
 		if d.Yield && now.Sub(l.yielded) > yieldPause {
 			l.yielded = now
 			l.o.o.Yield()
+		}
+		if d.Etcd != nil {
+			select {
+			case l.etcdWork <- *d.Etcd:
+			default: // One is being done.
+			}
 		}
 		if d.Change == nil {
 			return
@@ -250,7 +275,8 @@ func planOf(c *decide.Change) string {
 
 // view builds what decide looks at.
 func (l *lead) view(s *bus.State, now time.Time) decide.View {
-	for _, name := range l.o.o.Servers {
+	names := decide.ServerNames(l.servers)
+	for _, name := range names {
 		_, lives := s.Members[name]
 		_, missed := l.absent[name]
 		switch {
@@ -263,7 +289,7 @@ func (l *lead) view(s *bus.State, now time.Time) decide.View {
 	l.follow(s.Record, now)
 	return decide.View{
 		RecordSeen: l.o.o.RecordSeen(), PlanSeen: l.planSeen, Spared: l.spared, Policy: s.Policy,
-		Self: l.o.o.Self, LeadingSince: l.since, Servers: l.o.o.Servers, Witnesses: l.o.o.Witnesses,
+		Self: l.o.o.Self, LeadingSince: l.since, Servers: names, Configured: l.o.o.Configured, Witnesses: l.o.o.Witnesses, Etcd: l.etcd,
 		Record: s.Record, Revision: s.RecordRevision, Specs: s.Specs, Statuses: s.Statuses, Members: s.Members,
 		Absent: l.absent, Seen: l.seen, TickLate: l.late,
 	}

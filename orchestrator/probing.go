@@ -2,10 +2,71 @@ package orchestrator
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
 )
+
+// probeAll probes the servers of the record, or those of the configuration while
+// it names none, and lets go of those that have left or moved.
+func (l *lead) probeAll(ctx context.Context, r *decide.Record) {
+	servers := l.o.o.Configured
+	if r != nil && len(r.Servers) > 0 {
+		servers = r.Servers
+	}
+	l.servers = servers
+	for s, cancel := range l.probed {
+		if !slices.Contains(servers, s) {
+			cancel()
+			delete(l.probed, s)
+			delete(l.seen, s.Name)
+			delete(l.absent, s.Name)
+		}
+	}
+	for _, s := range servers {
+		if _, already := l.probed[s]; already {
+			continue
+		}
+		p := l.o.o.Probes(s)
+		one, cancel := context.WithCancel(ctx)
+		l.probed[s] = cancel
+		l.wg.Go(func() { l.o.probe(one, l, "sql", s.Name, l.sql(p, s.Name)) })
+		l.wg.Go(func() { l.o.probe(one, l, "daemon", s.Name, l.daemon(p, s.Name)) })
+	}
+}
+
+// etcdInterval is how often the members of the embedded etcd are asked.
+const etcdInterval = 2 * time.Second
+
+// watchEtcd carries out what is decided about the members of etcd, and looks at
+// them: what is left to do is seen there.
+func (l *lead) watchEtcd(ctx context.Context) {
+	tick := time.NewTicker(etcdInterval)
+	defer tick.Stop()
+	for {
+		members, err := l.o.o.Etcd.Members(ctx)
+		if err != nil {
+			members = nil
+		}
+		select {
+		case l.inbox <- func(l *lead) { l.etcd = members }:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case c := <-l.etcdWork:
+			l.o.o.Logger.Warn("changing the members of etcd", "step", c.Step, "server", c.Server, "peer", c.Peer)
+			if err := l.o.o.Etcd.Change(ctx, c); err != nil && ctx.Err() == nil {
+				l.o.o.Logger.Warn("the members of etcd were not changed, will be tried again", "step", c.Step, "server", c.Server, "error", err)
+				<-tick.C
+			}
+		}
+	}
+}
 
 // probe asks one server again and again, one question at a time, and hands
 // each answer to the loop.

@@ -69,9 +69,37 @@ func (l *Local) Initialise(ctx context.Context, accounts []decide.Account) (err 
 		}
 	}
 	for _, a := range accounts {
-		if err := l.makeAccounts(ctx, a); err != nil {
+		if err := l.makeAccounts(ctx, a, ""); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// AddAccounts makes the accounts of a server that joins on the open primary, or
+// corrects what differs, and lets them into the binary log. A new replication
+// account is locked: LockAccounts unlocks it when its server may attach (S3).
+func (l *Local) AddAccounts(ctx context.Context, a decide.Account) error {
+	if err := checkAccount(a); err != nil {
+		return l.wrap("make accounts", err)
+	}
+	return l.makeAccounts(ctx, a, " ACCOUNT LOCK")
+}
+
+// DropAccounts drops all accounts of a server that leaves from the open primary,
+// lets that into the binary log, and ends their sessions.
+func (l *Local) DropAccounts(ctx context.Context, server string) error {
+	if err := checkServerName(server); err != nil {
+		return l.wrap("drop accounts", err)
+	}
+	users := []string{ReplicationUser(server), CloneUser(server), ProbeUser(server)}
+	for _, user := range users {
+		if err := l.exec(ctx, "drop the account "+user, "DROP USER IF EXISTS ?@'%'", user); err != nil {
+			return err
+		}
+	}
+	if err := l.endSessions(ctx, users); err != nil {
+		return l.wrap("end the sessions of dropped accounts", err)
 	}
 	return nil
 }
@@ -102,19 +130,23 @@ func (l *Local) readyToInitialise(ctx context.Context) error {
 	return nil
 }
 
-func (l *Local) makeAccounts(ctx context.Context, a decide.Account) error {
+// makeAccounts makes all accounts of one server; lock is what follows in the
+// statement that makes a replication account.
+func (l *Local) makeAccounts(ctx context.Context, a decide.Account, lock string) error {
 	probe := ProbeUser(a.Server)
 	if !a.Witness {
-		for user, right := range map[string]string{ReplicationUser(a.Server): "REPLICATION SLAVE ON *.*", CloneUser(a.Server): "BACKUP_ADMIN ON *.*"} {
-			if err := l.makeUser(ctx, user, a.ReplicationHash); err != nil {
+		for _, one := range []struct{ user, right, lock string }{
+			{ReplicationUser(a.Server), "REPLICATION SLAVE ON *.*", lock}, {CloneUser(a.Server), "BACKUP_ADMIN ON *.*", ""},
+		} {
+			if err := l.makeUser(ctx, one.user, a.ReplicationHash, one.lock); err != nil {
 				return err
 			}
-			if err := l.grant(ctx, user, right); err != nil {
+			if err := l.grant(ctx, one.user, one.right); err != nil {
 				return err
 			}
 		}
 	}
-	if err := l.makeUser(ctx, probe, a.ProbeHash); err != nil {
+	if err := l.makeUser(ctx, probe, a.ProbeHash, ""); err != nil {
 		return err
 	}
 	rights := []string{"REPLICATION CLIENT ON *.*"}
@@ -125,13 +157,13 @@ func (l *Local) makeAccounts(ctx context.Context, a decide.Account) error {
 }
 
 // makeUser makes an account, or gives an existing one the hash.
-func (l *Local) makeUser(ctx context.Context, user, hash string) error {
+func (l *Local) makeUser(ctx context.Context, user, hash, lock string) error {
 	doing := "make the account " + user
 	var have string
 	err := l.row(ctx, doing, "SELECT CAST(authentication_string AS CHAR) FROM mysql.user WHERE User = ? AND Host = '%'", []any{user}, &have)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return l.exec(ctx, doing, "CREATE USER IF NOT EXISTS ?@'%' IDENTIFIED WITH caching_sha2_password AS ? REQUIRE SSL PASSWORD EXPIRE NEVER", user, hash)
+		return l.exec(ctx, doing, "CREATE USER IF NOT EXISTS ?@'%' IDENTIFIED WITH caching_sha2_password AS ? REQUIRE SSL PASSWORD EXPIRE NEVER"+lock, user, hash)
 	case err != nil || have == hash:
 		return err
 	}

@@ -9,6 +9,7 @@ package routing
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -31,8 +32,8 @@ const (
 type Options struct {
 	// Bus is etcd.
 	Bus *bus.Bus
-	// Servers are the addresses (host:port) of all mysqlds by server.
-	Servers map[string]string
+	// Servers returns the addresses (host:port) of all mysqlds by server.
+	Servers func() map[string]string
 	// MaxLag is the lag beyond which a replica serves no reads.
 	MaxLag time.Duration
 	// Ask returns the running figures of a server.
@@ -61,13 +62,16 @@ func (r *Router) Route() redirect.Route {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	route := redirect.Route{Term: r.term, Writer: r.writer}
+	addresses := r.o.Servers()
 	names := make([]string, 0, len(r.fresh))
 	for name := range r.fresh {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		route.Readers = append(route.Readers, redirect.Target{Server: name, Address: r.o.Servers[name]})
+		if address := addresses[name]; address != "" {
+			route.Readers = append(route.Readers, redirect.Target{Server: name, Address: address})
+		}
 	}
 	return route
 }
@@ -103,7 +107,7 @@ func (r *Router) follow(s *bus.State) {
 	}
 	var writer *redirect.Target
 	if name := s.Record.Primary; open(s) {
-		writer = &redirect.Target{Server: name, Address: r.o.Servers[name]}
+		writer = &redirect.Target{Server: name, Address: r.o.Servers()[name]}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -142,15 +146,29 @@ func (r *Router) askAll(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		var wg sync.WaitGroup
-		for name := range r.o.Servers {
+		servers := r.o.Servers()
+		for name := range servers {
 			wg.Go(func() { r.ask(ctx, name) })
 		}
 		wg.Wait()
+		r.forget(servers)
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+	}
+}
+
+// forget drops the replicas that have left the cluster.
+func (r *Router) forget(servers map[string]string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := len(r.fresh)
+	maps.DeleteFunc(r.fresh, func(name string, _ bool) bool { return servers[name] == "" })
+	maps.DeleteFunc(r.missed, func(name string, _ int) bool { return servers[name] == "" })
+	if len(r.fresh) != before {
+		r.tell()
 	}
 }
 

@@ -30,7 +30,7 @@ func TestTheWriterIsWhoeverIsOpenInTheRecordsTerm(t *testing.T) {
 		"no record":                       {&bus.State{Revision: 1}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := New(Options{Servers: map[string]string{"db1": "127.0.0.1:1"}})
+			r := New(Options{Servers: at(map[string]string{"db1": "127.0.0.1:1"})})
 			r.follow(tc.state)
 			got := ""
 			if w := r.Route().Writer; w != nil {
@@ -44,7 +44,7 @@ func TestTheWriterIsWhoeverIsOpenInTheRecordsTerm(t *testing.T) {
 }
 
 func TestS1_ARouterDoesNotFollowARecordOfThePast(t *testing.T) {
-	r := New(Options{Servers: map[string]string{"db1": "127.0.0.1:1", "db2": "127.0.0.1:2"}})
+	r := New(Options{Servers: at(map[string]string{"db1": "127.0.0.1:1", "db2": "127.0.0.1:2"})})
 	r.follow(state(3, "db2", decide.Status{Process: decide.ProcessRunning, OpenTerm: 3}, nil))
 	changed := r.Changed()
 	r.follow(state(2, "db1", decide.Status{Process: decide.ProcessRunning, OpenTerm: 2}, nil))
@@ -76,7 +76,7 @@ func TestAReplicaServesReadsOnlyWhileItIsKnownToBeFresh(t *testing.T) {
 		"its mysqld does not answer":      {func(l *decide.Live) { l.Answers = false }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := New(Options{Servers: map[string]string{"db1": "a:1", "db2": "b:1"}, MaxLag: 10 * time.Second})
+			r := New(Options{Servers: at(map[string]string{"db1": "a:1", "db2": "b:1"}), MaxLag: 10 * time.Second})
 			r.follow(state(1, "db1", decide.Status{Process: decide.ProcessRunning, OpenTerm: 1}, nil))
 			live := fresh
 			tc.change(&live)
@@ -85,4 +85,8 @@ func TestAReplicaServesReadsOnlyWhileItIsKnownToBeFresh(t *testing.T) {
 			}
 		})
 	}
+}
+
+func at(servers map[string]string) func() map[string]string {
+	return func() map[string]string { return servers }
 }

@@ -62,6 +62,16 @@ func (d daemon) OpenKept(_ context.Context, _, name string) (io.ReadCloser, erro
 	return io.NopCloser(strings.NewReader("what was kept")), nil
 }
 
+func (d daemon) ChangeServers(_ context.Context, want api.ServersRequest) ([]decide.Server, error) {
+	if want.Remove == "db1" {
+		return nil, &api.RefusedError{Reason: "db1 is the primary and cannot leave"}
+	}
+	if want.Remove == "db9" {
+		return []decide.Server{{Name: "db1"}, {Name: "db2"}}, nil
+	}
+	return []decide.Server{{Name: "db1"}, {Name: "db2"}, {Name: want.Add}}, nil
+}
+
 func (d daemon) TestFence(_ context.Context, want api.FenceRequest) (decide.FenceTest, error) {
 	report := decide.FenceTest{Server: want.Server, Killed: want.Kill, Closed: 40 * time.Millisecond,
 		Stages: []decide.FenceStage{{Name: "offline_mode", Took: 12 * time.Millisecond}, {Name: "undo", Took: time.Millisecond}}}
@@ -122,6 +132,10 @@ func TestCommandsAskADaemon(t *testing.T) {
 	other := healthy()
 	other.Name = "warehouse"
 	foreign := daemonFor(t, other)
+	roster := healthy()
+	roster.Applicants = []string{"db4"}
+	roster.Record.Servers = []decide.Server{{Name: "db1", MySQL: "10.0.0.1:3306", API: "10.0.0.1:8008", Etcd: decide.EtcdMember{Peer: "10.0.0.1:2380"}}}
+	recorded := daemonFor(t, roster)
 	for _, c := range []struct {
 		name   string
 		args   []string
@@ -157,6 +171,15 @@ func TestCommandsAskADaemon(t *testing.T) {
 		{"not both", []string{"rejoin", "--context", apart, "--inject-empty", "--discard", "db3"}, 2, "", "not both"},
 		{"an unknown server is named", []string{"rejoin", "--context", good, "db9"}, 1, "", `"db9" is not a server`},
 		{"one server is enough", []string{"rejoin", "--context", good, "db1", "db2"}, 2, "", "mysqlha rejoin SERVER"},
+		{"the servers of the record are listed", []string{"server", "--context", recorded}, 0, "db1     10.0.0.1:3306  10.0.0.1:8008  10.0.0.1:2380\n", ""},
+		{"and who would like to join", []string{"server", "--context", recorded}, 0, "mysqlha server add db4\n", ""},
+		{"as JSON", []string{"server", "--context", recorded, "-o", "json"}, 0, `"applicants": [`, ""},
+		{"a server joins", []string{"server", "add", "--context", good, "--no-wait", "db4"}, 0, "db4 joins: the servers will be db1, db2, db4\n", ""},
+		{"and it is waited for", []string{"server", "add", "--context", good, "db2"}, 0, "db2 is of the cluster and in sync after ", ""},
+		{"a server leaves", []string{"server", "remove", "--context", good, "--no-wait", "db9"}, 0, "db9 leaves: the servers will be db1, db2\n", ""},
+		{"and is waited for until it has", []string{"server", "remove", "--context", good, "db9"}, 0, "db9 has left after ", ""},
+		{"a primary does not leave", []string{"server", "remove", "--context", good, "db1"}, 1, "", "it answered 409: db1 is the primary and cannot leave"},
+		{"one server at a time", []string{"server", "add", "--context", good, "db4", "db5"}, 2, "", "mysqlha server add NAME"},
 		{"history lists what has ended", []string{"history", "--context", good, "--limit", "1"}, 0, "db3 -> db1", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

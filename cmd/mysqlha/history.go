@@ -59,6 +59,10 @@ func path(h decide.History) string {
 		return h.Plan.From + " -> " + destination(h)
 	case decide.PlanRemove:
 		return h.Plan.Server + " -> out"
+	case decide.PlanJoin:
+		return h.Plan.Server + " joins"
+	case decide.PlanLeave:
+		return h.Plan.Server + " leaves"
 	}
 	return "-> " + h.Primary
 }

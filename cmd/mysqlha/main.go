@@ -96,6 +96,7 @@ func (t tool) app(args []string) *cli.App {
 			t.settingsCommand(),
 			t.fenceCommand(),
 			t.rejoinCommand(),
+			t.serverCommand(),
 			t.rewoundCommand(),
 			t.certsCommand(),
 			sandbox.Command(),

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -36,9 +35,11 @@ type rejoined struct {
 	// Discarded are what was given up, Injected what was called harmless.
 	Discarded gtid.Set `json:"discarded"`
 	Injected  gtid.Set `json:"injected"`
-	// State is the server's, InSync whether it is in the in-sync set.
+	// State is the server's, InSync whether it is in the in-sync set, Back whether it
+	// has come back: in sync, or following where nobody is.
 	State  api.State `json:"state"`
 	InSync bool      `json:"in_sync"`
+	Back   bool      `json:"back"`
 	// Took is how long it was waited for.
 	Took time.Duration `json:"took_ns"`
 }
@@ -60,7 +61,7 @@ func (t tool) rejoin(c *cli.Context) error {
 		if err != nil {
 			return rejoined{}, err
 		}
-		r := rejoined{Server: server, State: s.State, InSync: s.InSync}
+		r := rejoined{Server: server, State: s.State, InSync: s.InSync, Back: arrived(cluster, server)}
 		switch {
 		case s.Errant.IsEmpty():
 			return r, nil
@@ -94,62 +95,35 @@ func serverOf(c api.Cluster, name string) (api.Server, error) {
 	return c.Servers[i], nil
 }
 
-// awaitInSync waits until the server is in sync and tells on stderr how far it
-// is. Only the end of ctx ends it: a large server takes hours.
+// awaitInSync waits until the server counts again.
 func (t tool) awaitInSync(ctx context.Context, client *api.Client, r rejoined) (rejoined, error) {
-	begun := time.Now()
-	told := ""
-	for {
-		short, cancel := context.WithTimeout(ctx, pollTimeout)
-		cluster, err := client.Cluster(short)
-		cancel()
-		if err == nil {
-			s, err := serverOf(cluster, r.Server)
-			if err != nil {
-				return r, err
-			}
-			if r.State, r.InSync, r.Took = s.State, s.InSync, time.Since(begun); r.InSync {
-				return r, nil
-			}
-			if now := progressText(s, cluster); now != told {
-				told = now
-				fmt.Fprintf(t.stderr, "%6.1f s  %s\n", r.Took.Seconds(), now)
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return r, errors.Join(fmt.Errorf("%s is not in sync yet, and will go on without this command", r.Server), context.Cause(ctx))
-		case <-time.After(pollEvery):
-		}
+	err := t.await(ctx, client, r.Server, func(cluster api.Cluster, took time.Duration) (bool, error) {
+		s, err := serverOf(cluster, r.Server)
+		r.State, r.InSync, r.Back, r.Took = s.State, s.InSync, arrived(cluster, r.Server), took
+		return r.Back, err
+	})
+	if ctx.Err() != nil {
+		err = fmt.Errorf("%w, and will go on without this command", err)
 	}
-}
-
-const (
-	pollEvery   = 500 * time.Millisecond
-	pollTimeout = 5 * time.Second
-)
-
-func progressText(s api.Server, c api.Cluster) string {
-	for _, w := range c.Decision.Waits {
-		if w.Server == s.Name {
-			return string(s.State) + ": " + w.Detail
-		}
-	}
-	return string(s.State)
+	return r, err
 }
 
 func rejoinText(r rejoined) string {
+	again := "in sync"
+	if !r.InSync {
+		again = string(r.State)
+	}
 	switch {
-	case !r.Injected.IsEmpty() && r.InSync:
-		return fmt.Sprintf("%s is in sync again after %s, and alone holds what %s wrote\n", r.Server, short(r.Took), r.Injected)
+	case !r.Injected.IsEmpty() && r.Back:
+		return fmt.Sprintf("%s is "+again+" again after %s, and alone holds what %s wrote\n", r.Server, short(r.Took), r.Injected)
 	case !r.Injected.IsEmpty():
 		return fmt.Sprintf("%s is %s, and will replicate once the primary has empty transactions for %s\n", r.Server, r.State, r.Injected)
 	case r.Discarded.IsEmpty() && r.InSync:
 		return r.Server + " is in sync\n"
 	case r.Discarded.IsEmpty():
 		return fmt.Sprintf("%s is %s and holds nothing that nobody else has; it comes back by itself\n", r.Server, r.State)
-	case r.InSync:
-		return fmt.Sprintf("%s is in sync again after %s, without %s\n", r.Server, short(r.Took), r.Discarded)
+	case r.Back:
+		return fmt.Sprintf("%s is "+again+" again after %s, without %s\n", r.Server, short(r.Took), r.Discarded)
 	}
 	return fmt.Sprintf("%s is %s, and will be built anew without %s\n", r.Server, r.State, r.Discarded)
 }

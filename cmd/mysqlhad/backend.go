@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,7 +33,11 @@ func (d *daemon) ask(ctx context.Context, server string) (decide.Live, error) {
 	if d.member != nil && server == d.cfg.Name {
 		return d.member.member.Live(), nil
 	}
-	return d.peers[server].Member(ctx)
+	peer, err := d.peer(server)
+	if err != nil {
+		return decide.Live{}, err
+	}
+	return peer.Member(ctx)
 }
 
 // Cluster returns what this daemon knows of the cluster, with the figures it
@@ -41,13 +46,14 @@ func (b *backend) Cluster(ctx context.Context) (api.Cluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*askTimeout)
 	defer cancel()
 	d, s := b.d, b.d.bus.State()
+	servers := d.servers()
 	c := api.Cluster{Name: d.cfg.Cluster, Self: d.cfg.Name, Version: version, At: time.Now(), Leader: s.Leader,
-		Record: s.Record, Revision: s.RecordRevision, Servers: make([]api.Server, len(d.cfg.Servers))}
+		Record: s.Record, Revision: s.RecordRevision, Servers: make([]api.Server, len(servers)), Applicants: decide.ServerNames(d.applicants())}
 	if c.Stale = !s.StaleSince.IsZero() || !s.Loaded(); c.Stale && s.Loaded() {
 		c.StaleFor = time.Since(s.FreshAt)
 	}
 	var wg sync.WaitGroup
-	for i, server := range d.cfg.Servers {
+	for i, server := range servers {
 		one := &c.Servers[i]
 		_, lives := s.Members[server.Name]
 		spec := s.Specs[server.Name]
@@ -104,8 +110,8 @@ func (b *backend) Why(ctx context.Context) (api.Why, error) {
 			return api.Why{Decision: v.Decision, Leader: b.d.cfg.Name, At: v.At}, nil
 		}
 	}
-	peer, known := b.d.peers[leader]
-	if !known || leader == b.d.cfg.Name {
+	peer, err := b.d.peer(leader)
+	if err != nil || leader == b.d.cfg.Name {
 		return api.Why{}, errNoLeader
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -118,7 +124,7 @@ func (b *backend) Why(ctx context.Context) (api.Why, error) {
 func (b *backend) Policy(context.Context) (decide.Policy, error) {
 	s := b.d.bus.State()
 	if s.Record == nil {
-		return decide.Policy{}, errors.New("the cluster has no record yet")
+		return decide.Policy{}, errNoRecord
 	}
 	p := decide.Policy{}
 	if s.Policy != nil {
@@ -144,10 +150,15 @@ func lessThose(all, those map[string]gtid.Set) map[string]gtid.Set {
 
 // SetPolicy changes what the operator wants.
 func (b *backend) SetPolicy(ctx context.Context, want decide.Policy) (decide.Policy, error) {
-	now, err := b.Policy(ctx)
-	if err != nil {
-		return now, err
+	r := b.d.bus.State().Record
+	if r == nil {
+		return decide.Policy{}, errNoRecord
 	}
+	return b.d.bus.ChangePolicy(ctx, func(now decide.Policy) (decide.Policy, error) { return b.changed(now.Over(*r), want) })
+}
+
+// changed returns a policy with what is wanted in it.
+func (b *backend) changed(now, want decide.Policy) (decide.Policy, error) {
 	if want.Durability != "" {
 		now.Durability = want.Durability
 	}
@@ -161,16 +172,98 @@ func (b *backend) SetPolicy(ctx context.Context, want decide.Policy) (decide.Pol
 		now.AutoRejoin = want.AutoRejoin
 	}
 	for server := range merged(want.Discard, want.Harmless) {
-		if _, known := b.d.cfg.Server(server); !known {
+		if _, known := b.d.server(server); !known {
 			return now, &api.RefusedError{Reason: fmt.Sprintf("%q is not a server of this cluster", server)}
 		}
 	}
 	// The last word on a server counts.
 	now.Discard, now.Harmless = merged(lessThose(now.Discard, want.Harmless), want.Discard), merged(lessThose(now.Harmless, want.Discard), want.Harmless)
-	if err := now.Check(len(b.d.cfg.Servers)); err != nil {
+	servers := b.d.servers()
+	if now.Servers != nil {
+		servers = now.Servers
+	}
+	if err := now.Check(len(servers)); err != nil {
 		return now, &api.RefusedError{Reason: err.Error()}
 	}
-	return now, b.d.bus.PutPolicy(ctx, now)
+	return now, nil
+}
+
+var errNoRecord = errors.New("the cluster has no record yet")
+
+// ChangeServers lets a server join the cluster, or leave it.
+func (b *backend) ChangeServers(ctx context.Context, want api.ServersRequest) ([]decide.Server, error) {
+	r := b.d.bus.State().Record
+	if r == nil || len(r.Servers) == 0 {
+		return nil, errNoRecord
+	}
+	if want.Add != "" {
+		if err := b.mayJoin(ctx, want.Add); err != nil {
+			return nil, err
+		}
+	}
+	if leaver, ok := decide.FindServer(r.Servers, want.Remove); ok && leaver.Etcd.Peer != "" {
+		members, err := etcdMembers{b.d}.Members(ctx)
+		if err == nil {
+			err = decide.CheckEtcd(members, leaver.Etcd)
+		}
+		if err != nil {
+			return nil, &api.RefusedError{Reason: fmt.Sprintf("%s cannot leave: %v", want.Remove, err)}
+		}
+	}
+	now, err := b.d.bus.ChangePolicy(ctx, func(p decide.Policy) (decide.Policy, error) {
+		servers, err := b.changedServers(*r, p.Servers, want)
+		if err != nil {
+			return p, &api.RefusedError{Reason: err.Error()}
+		}
+		p.Servers = servers
+		return p, nil
+	})
+	return now.Servers, err
+}
+
+// changedServers returns the servers that are wanted with one more or one less.
+func (b *backend) changedServers(r decide.Record, wanted []decide.Server, want api.ServersRequest) ([]decide.Server, error) {
+	if wanted == nil {
+		wanted = r.Servers
+	}
+	next := slices.DeleteFunc(slices.Clone(wanted), func(s decide.Server) bool { return s.Name == want.Remove })
+	if want.Remove != "" && len(next) == len(wanted) {
+		return nil, fmt.Errorf("%q is not a server of this cluster", want.Remove)
+	}
+	if _, already := decide.FindServer(next, want.Add); want.Add != "" && !already {
+		joining := b.d.bus.State().Members[want.Add].Self
+		if there, ok := decide.FindServer(r.Servers, want.Add); ok {
+			joining = &there // It was to leave, and stays.
+		}
+		if joining == nil {
+			return nil, fmt.Errorf("the daemon beside %s has not registered: start mysqlhad there, with join: true in its configuration", want.Add)
+		}
+		next = append(next, *joining)
+	}
+	return next, r.CheckServers(next)
+}
+
+// mayJoin refuses a server that would disturb others as soon as it replicates.
+func (b *backend) mayJoin(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if _, already := b.d.server(name); already {
+		return nil
+	}
+	live, err := b.d.ask(ctx, name)
+	switch {
+	case err != nil:
+		return &api.RefusedError{Reason: fmt.Sprintf("the daemon beside %s does not answer: %v; start mysqlhad there, with join: true in its configuration", name, err)}
+	case !live.Answers || live.ServerID == 0:
+		return &api.RefusedError{Reason: fmt.Sprintf("mysqld of %s does not answer its daemon: start it through mysqlhad guard", name)}
+	}
+	for _, s := range b.d.servers() {
+		other, err := b.d.ask(ctx, s.Name)
+		if err == nil && other.ServerID == live.ServerID {
+			return &api.RefusedError{Reason: fmt.Sprintf("%s and %s both have server_id %d: give %s one of its own in its my.cnf and restart it", name, s.Name, live.ServerID, name)}
+		}
+	}
+	return nil
 }
 
 // TestFence has this host's server fenced for a test, or asks its own daemon.
@@ -224,10 +317,11 @@ func (b *backend) OpenKept(ctx context.Context, server, name string) (io.ReadClo
 // beside tells whether a server is this host's own, or else returns a client of
 // its daemon.
 func (b *backend) beside(server string) (own bool, peer *api.Client, err error) {
-	if _, known := b.d.cfg.Server(server); !known {
+	if _, known := b.d.server(server); !known {
 		return false, nil, &api.RefusedError{Reason: fmt.Sprintf("%q is not a server of this cluster", server)}
 	}
-	return b.d.member != nil && server == b.d.cfg.Name, b.d.peers[server], nil
+	peer, err = b.d.peer(server)
+	return b.d.member != nil && server == b.d.cfg.Name, peer, err
 }
 
 // asRefusal hands a refusal of another daemon on as one.

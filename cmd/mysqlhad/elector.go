@@ -18,6 +18,7 @@ import (
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
 	"github.com/mysqlha/mysqlha/probes"
 	"github.com/mysqlha/mysqlha/replication"
+	"github.com/mysqlha/mysqlha/replication/gtid"
 )
 
 // elector is a daemon's part in the leadership, with or without a server beside
@@ -25,7 +26,7 @@ import (
 type elector struct {
 	d       *daemon
 	leader  *orchestrator.Orchestrator
-	remotes map[string]*replication.Remote
+	remotes *dialled[*replication.Remote]
 	account decide.Account
 	started time.Time
 	yield   chan struct{}
@@ -33,12 +34,7 @@ type elector struct {
 
 // newElector dials the probes of all servers with this host's own account.
 func newElector(d *daemon) (_ *elector, err error) {
-	e := &elector{d: d, started: time.Now(), yield: make(chan struct{}, 1), remotes: make(map[string]*replication.Remote)}
-	defer func() {
-		if err != nil {
-			e.close()
-		}
-	}()
+	e := &elector{d: d, started: time.Now(), yield: make(chan struct{}, 1)}
 	password, err := secret(filepath.Join(d.cfg.DataDir, "probe.password"))
 	if err != nil {
 		return nil, err
@@ -47,23 +43,18 @@ func newElector(d *daemon) (_ *elector, err error) {
 	if e.account.ProbeHash, err = replication.HashPassword(password); err != nil {
 		return nil, err
 	}
-	for _, s := range d.cfg.Servers {
-		e.remotes[s.Name], err = replication.DialRemote(replication.RemoteOptions{Server: s.Name, Address: s.MySQL,
+	e.remotes = &dialled[*replication.Remote]{dial: func(p place) (*replication.Remote, error) {
+		return replication.DialRemote(replication.RemoteOptions{Server: p.server, Address: p.address,
 			User: replication.ProbeUser(d.cfg.Name), Password: func() (string, error) { return password, nil },
-			TLS: certs.ClientConfig(d.files, s.MySQLTLSName())})
-		if err != nil {
-			return nil, err
-		}
-	}
+			TLS: certs.ClientConfig(d.files, p.tlsName)})
+	}}
 	return e, nil
 }
 
 func (e *elector) close() {
-	for _, r := range e.remotes {
-		if r != nil {
-			r.Close() //nolint:errcheck // nothing depends on how the connection ends
-		}
-	}
+	e.remotes.each(func(r *replication.Remote) {
+		r.Close() //nolint:errcheck // nothing depends on how the connection ends
+	})
 }
 
 // prepare makes the orchestrator; recordSeen returns the highest version of the
@@ -72,22 +63,47 @@ func (e *elector) prepare(recordSeen func() uint64) {
 	cfg := e.d.cfg
 	o := orchestrator.Options{
 		Self: cfg.Name, Bus: e.d.bus, Events: leaderEvents{e.d.metrics}, Logger: e.d.log, Yield: e.askToYield,
-		Probes: make(map[string]orchestrator.Probes), RecordSeen: recordSeen,
+		Configured: e.d.configured, Probes: e.probes, RecordSeen: recordSeen,
 		Settings: decide.Settings{ProbeInterval: cfg.Timings.ProbeInterval, Detection: cfg.Timings.Detection,
 			Stall: stallTimes * cfg.Timings.Detection, FenceDeadline: cfg.Timings.FenceDeadline, Silenced: cfg.Timings.FenceDeadline + fenceBudget,
 			RemovalDelay: cfg.Timings.RemovalDelay, RequiredAcks: cfg.RequiredAcks, Durability: decide.Durability(cfg.Durability),
 			MaxLag: cfg.MaxLag, BootstrapPrimary: cfg.Bootstrap.Primary},
 	}
-	for _, s := range cfg.Servers {
-		o.Servers = append(o.Servers, s.Name)
-		o.Probes[s.Name] = orchestrator.Probes{SQL: probes.SQL(e.remotes[s.Name]), Daemon: func(ctx context.Context) (decide.Live, error) { return e.d.ask(ctx, s.Name) }}
-		e.d.metrics.WatchServer("sql", s.Name)
-		e.d.metrics.WatchServer("daemon", s.Name)
+	if len(cfg.Etcd.Endpoints) == 0 {
+		o.Etcd = etcdMembers{e.d}
 	}
 	for _, w := range cfg.Witnesses {
 		o.Witnesses = append(o.Witnesses, w.Name)
 	}
 	e.leader = orchestrator.New(o)
+}
+
+// probes returns how the leader asks a server.
+func (e *elector) probes(s decide.Server) orchestrator.Probes {
+	e.d.metrics.WatchServer("sql", s.Name)
+	e.d.metrics.WatchServer("daemon", s.Name)
+	p := orchestrator.Probes{Daemon: func(ctx context.Context) (decide.Live, error) { return e.d.ask(ctx, s.Name) }}
+	remote, err := e.remotes.to(place{s.Name, s.MySQL, s.TLSName})
+	if err != nil {
+		e.d.log.Error("mysqld cannot be probed", "server", s.Name, "error", err)
+		p.SQL = func(context.Context) (decide.Failure, bool) { return decide.FailureBroken, false }
+		return p
+	}
+	p.SQL = probes.SQL(remote)
+	return p
+}
+
+// executed reads the gtid_executed of another server.
+func (e *elector) executed(ctx context.Context, server string) (gtid.Set, error) {
+	s, ok := e.d.server(server)
+	if !ok {
+		return gtid.Set{}, fmt.Errorf("%q is not a server of this cluster", server)
+	}
+	r, err := e.remotes.to(place{s.Name, s.MySQL, s.TLSName})
+	if err != nil {
+		return gtid.Set{}, err
+	}
+	return r.Executed(ctx)
 }
 
 const (
@@ -109,14 +125,29 @@ func (e *elector) askToYield() {
 // start registers and campaigns; proven, if not nil, is handed each renewal of
 // the lease with the record read after it (S9).
 func (e *elector) start(ctx context.Context, group *errgroup.Group, proven func(r decide.Record, sentAt time.Time)) {
-	cfg := e.d.cfg
 	group.Go(func() error { return e.register(ctx, proven) })
-	group.Go(func() error {
-		return election.Campaign(ctx, e.d.client, election.CampaignOptions{Key: e.d.keys.Leader(), Value: []byte(cfg.Name),
-			TTL: cfg.Timings.LeaderLease, Delay: e.holdBack, Yield: e.yield, Name: cfg.Name, Logger: e.d.log}, e.lead)
-	})
+	group.Go(func() error { return e.campaign(ctx) })
 	group.Go(func() error { return e.keepAway(ctx) })
 	group.Go(func() error { return e.observe(ctx) })
+}
+
+// campaign does so for as long as this daemon is one of the cluster's.
+func (e *elector) campaign(ctx context.Context) error {
+	cfg := e.d.cfg
+	for e.d.awaitBelonging(ctx, true) {
+		term, end := context.WithCancel(ctx)
+		go func() {
+			defer end()
+			e.d.awaitBelonging(term, false)
+		}()
+		err := election.Campaign(term, e.d.client, election.CampaignOptions{Key: e.d.keys.Leader(), Value: []byte(cfg.Name),
+			TTL: cfg.Timings.LeaderLease, Delay: e.holdBack, Yield: e.yield, Name: cfg.Name, Logger: e.d.log}, e.lead)
+		end()
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e *elector) lead(ctx context.Context, l election.Leader) error {
@@ -134,7 +165,14 @@ func (e *elector) register(ctx context.Context, proven func(r decide.Record, sen
 	if e.account.Witness {
 		address = witness.API
 	}
-	value, err := json.Marshal(decide.Member{Server: cfg.Name, API: address, Account: e.account, Version: version, Started: e.started})
+	registered := decide.Member{Server: cfg.Name, API: address, Account: e.account, Version: version, Started: e.started}
+	if self, ok := decide.FindServer(e.d.configured, cfg.Name); ok && !e.account.Witness {
+		if !cfg.HasRole(config.RoleEtcd) {
+			self.Etcd = decide.EtcdMember{}
+		}
+		registered.Self = &self
+	}
+	value, err := json.Marshal(registered)
 	if err != nil {
 		return fmt.Errorf("register %s: %w", cfg.Name, err)
 	}

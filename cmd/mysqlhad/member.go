@@ -3,10 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/mysqlha/mysqlha/api"
@@ -14,7 +11,6 @@ import (
 	"github.com/mysqlha/mysqlha/member"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
 	"github.com/mysqlha/mysqlha/replication"
-	"github.com/mysqlha/mysqlha/replication/gtid"
 )
 
 // memberRole is the daemon's part as a member: it watches over the local
@@ -60,21 +56,9 @@ func (m *memberRole) close() {
 
 func (m *memberRole) memberOptions(e *elector, replicationPassword string) member.Options {
 	cfg := m.d.cfg
-	servers := make(map[string]member.Address, len(cfg.Servers))
-	for _, s := range cfg.Servers {
-		host, port, _ := net.SplitHostPort(s.MySQL) // The configuration has been checked.
-		n, _ := strconv.Atoi(port)
-		servers[s.Name] = member.Address{Host: host, Port: n}
-	}
 	return member.Options{
-		Server: cfg.Name, Local: m.local, RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), RewindFile: rewindFile(cfg), CloneFile: cloneFile(cfg), ServerDataDir: cfg.MySQL.DataDir, DataDir: cfg.DataDir, Board: m.d.bus, Servers: servers,
-		Executed: func(ctx context.Context, server string) (gtid.Set, error) {
-			r, ok := e.remotes[server]
-			if !ok {
-				return gtid.Set{}, fmt.Errorf("server %q is not in the configuration", server)
-			}
-			return r.Executed(ctx)
-		},
+		Server: cfg.Name, Local: m.local, RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), RewindFile: rewindFile(cfg), CloneFile: cloneFile(cfg), ServerDataDir: cfg.MySQL.DataDir, DataDir: cfg.DataDir, Board: m.d.bus, Servers: m.d.sources,
+		Executed: e.executed,
 		Replication: member.Replication{User: replication.ReplicationUser(cfg.Name), Password: replicationPassword, CAFile: cfg.TLS.CA,
 			SourceHeartbeat: cfg.Timings.SourceHeartbeat, NetTimeout: cfg.Timings.ReplicaNetTimeout},
 		ProbeInterval: cfg.Timings.ProbeInterval, HeartbeatRow: cfg.Timings.HeartbeatRow, Detection: cfg.Timings.Detection,

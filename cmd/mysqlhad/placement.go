@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mysqlha/mysqlha/config"
 	"github.com/mysqlha/mysqlha/election"
 )
 
@@ -31,7 +30,9 @@ func (e *elector) besidePrimary() (beside bool, others []string) {
 		return false, nil
 	}
 	for name := range s.Members {
-		if name != e.d.cfg.Name {
+		_, server := e.d.server(name)
+		_, witness := e.d.cfg.Witness(name)
+		if name != e.d.cfg.Name && (server || witness) {
 			others = append(others, name)
 		}
 	}
@@ -76,17 +77,18 @@ func (e *elector) keepAway(ctx context.Context) error {
 // moveRaft moves etcd's leadership to the first of the hosts that has a member
 // of it.
 func (e *elector) moveRaft(ctx context.Context, hosts []string) {
-	if e.d.etcd == nil || !e.d.etcd.IsRaftLeader() {
+	etcd := e.d.etcd.current()
+	if etcd == nil || !etcd.IsRaftLeader() {
 		return
 	}
-	i := slices.IndexFunc(e.d.cfg.Etcd.Embedded.Members, func(m config.EtcdMember) bool { return slices.Contains(hosts, m.Name) })
+	i := slices.IndexFunc(hosts, etcd.Votes)
 	if i < 0 {
 		return
 	}
-	to := e.d.cfg.Etcd.Embedded.Members[i].Name
+	to := hosts[i]
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
-	if err := e.d.etcd.MoveRaftLeader(ctx, to); err != nil && !errors.Is(err, election.ErrNotRaftLeader) {
+	if err := etcd.MoveRaftLeader(ctx, to); err != nil && !errors.Is(err, election.ErrNotRaftLeader) {
 		e.d.log.Warn("etcd's leadership stays beside the primary, will be tried again", "error", err)
 	}
 }

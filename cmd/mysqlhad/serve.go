@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"github.com/mysqlha/mysqlha/election"
 	"github.com/mysqlha/mysqlha/member"
 	"github.com/mysqlha/mysqlha/metrics"
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
 	"github.com/mysqlha/mysqlha/redirect"
 	"github.com/mysqlha/mysqlha/routing"
 )
@@ -34,14 +34,16 @@ type daemon struct {
 	log     *slog.Logger
 	files   certs.Files
 	metrics *metrics.Registry
-	etcd    *election.Embedded // nil without the role
+	etcd    *etcdRole // nil without the role
 	started time.Time
 	client  *clientv3.Client
 	keys    election.Keys
 	bus     *bus.Bus
-	peers   map[string]*api.Client // the daemons' APIs by server and witness
-	elector *elector               // nil with neither member nor witness
-	member  *memberRole            // nil without the role
+	peers   *dialled[*api.Client] // the daemons' APIs
+	elector *elector              // nil with neither member nor witness
+	member  *memberRole           // nil without the role
+	// configured are the servers with which a cluster begins.
+	configured []decide.Server
 }
 
 // serve runs a daemon until ctx ends.
@@ -57,15 +59,15 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error
 		return fmt.Errorf("make the daemon's folder: %w", err)
 	}
 	d := &daemon{cfg: cfg, log: log, started: time.Now(), metrics: metrics.New(version), keys: election.NewKeys(cfg.Cluster),
-		files: tlsFiles(cfg, log)}
+		files: tlsFiles(cfg, log), configured: configured(cfg)}
 	if err := d.files.Check(); err != nil {
 		return err
 	}
 	if cfg.HasRole(config.RoleEtcd) {
-		if d.etcd, err = d.startEtcd(ctx); err != nil {
+		if d.etcd, err = newEtcdRole(ctx, d); err != nil {
 			return err
 		}
-		defer d.etcd.Close()
+		defer d.etcd.close()
 	}
 	d.client, err = election.Dial(ctx, election.ClientOptions{Endpoints: cfg.EtcdEndpoints(),
 		CAFile: cfg.TLS.CA, CertFile: cfg.TLS.Cert, KeyFile: cfg.TLS.Key, Logger: log})
@@ -74,9 +76,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error
 	}
 	defer d.client.Close() //nolint:errcheck // nothing depends on how the connection ends
 	d.bus = bus.New(d.client, d.keys, cfg.Name, log)
-	if err := d.dialPeers(); err != nil {
-		return err
-	}
+	d.peers = d.newPeers()
 	return d.run(ctx)
 }
 
@@ -112,18 +112,9 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 	}
 	group.Go(func() error { return d.bus.Run(ctx) })
-	if local := d.localEtcd(); local != "" {
-		group.Go(func() error { return d.preferEtcd(ctx, local) })
-	}
+	group.Go(func() error { return d.preferEtcd(ctx) })
 	if d.etcd != nil {
-		group.Go(func() error {
-			select {
-			case err := <-d.etcd.Err():
-				return fmt.Errorf("embedded etcd ended: %w", err)
-			case <-ctx.Done():
-				return nil
-			}
-		})
+		group.Go(func() error { return d.etcd.run(ctx) })
 	}
 	d.log.Info("daemon started", "name", d.cfg.Name, "roles", d.cfg.Roles, "version", version)
 	err = group.Wait()
@@ -165,99 +156,6 @@ func (d *daemon) makeElector(ctx context.Context, group *errgroup.Group) (err er
 	return nil
 }
 
-// localEtcd returns the endpoint of this host's own member of etcd, empty where
-// there is none or none beside it.
-func (d *daemon) localEtcd() string {
-	for _, m := range d.cfg.Etcd.Embedded.Members {
-		if d.etcd != nil && m.Name == d.cfg.Name && len(d.cfg.EtcdEndpoints()) > 1 {
-			return "https://" + m.Client
-		}
-	}
-	return ""
-}
-
-const (
-	// preferInterval is how often it is looked whether etcd answers, and
-	// preferAgain for how long it must have, before this host's own member is
-	// preferred again.
-	preferInterval = 250 * time.Millisecond
-	preferAgain    = 10 * time.Second
-)
-
-// preferEtcd has the client ask this host's own member of etcd, and the others
-// only while that one does not answer. Among all of them a client would hang on
-// a member whose host is cut off: a partition of the primary's host then held
-// up a failover for up to two seconds.
-func (d *daemon) preferEtcd(ctx context.Context, local string) error {
-	tick := time.NewTicker(preferInterval)
-	defer tick.Stop()
-	all := d.cfg.EtcdEndpoints()
-	alone, trouble := false, time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		s := d.bus.State()
-		fresh := s.Loaded() && s.StaleSince.IsZero()
-		if !fresh {
-			trouble = time.Now()
-		}
-		switch {
-		case alone && !fresh:
-			d.log.Warn("this host's own member of etcd does not answer, the others are asked too")
-			d.client.SetEndpoints(all...)
-			alone = false
-		case !alone && fresh && (time.Since(trouble) > preferAgain || trouble.Before(d.started.Add(preferAgain))):
-			d.client.SetEndpoints(local)
-			alone = true
-		}
-	}
-}
-
-func (d *daemon) startEtcd(ctx context.Context) (*election.Embedded, error) {
-	e := d.cfg.Etcd.Embedded
-	members := make(map[string]string, len(e.Members))
-	advertise := ""
-	for _, m := range e.Members {
-		members[m.Name] = "https://" + m.Peer
-		if m.Name == d.cfg.Name {
-			advertise = "https://" + m.Client
-		}
-	}
-	return election.StartEmbedded(ctx, election.EmbeddedOptions{
-		Name: d.cfg.Name, Dir: filepath.Join(d.cfg.DataDir, "etcd"),
-		ListenClientURL: "https://" + e.ListenClient, ListenPeerURL: "https://" + e.ListenPeer, AdvertiseClient: advertise,
-		Members: members, Token: e.Token, CAFile: d.cfg.TLS.CA, CertFile: d.cfg.TLS.Cert, KeyFile: d.cfg.TLS.Key,
-		HeartbeatInterval: e.Heartbeat, ElectionTimeout: e.Election, Logger: d.log,
-	})
-}
-
-// dialPeers prepares a client for the API of each server's daemon.
-func (d *daemon) dialPeers() error {
-	d.peers = make(map[string]*api.Client, len(d.cfg.Servers)+len(d.cfg.Witnesses))
-	dial := func(name, address, tlsName string) error {
-		c, err := api.NewClient(api.Endpoint{Address: address, TLS: certs.ClientConfig(d.files, tlsName)})
-		if err != nil {
-			return fmt.Errorf("prepare to ask the daemon of %s: %w", name, err)
-		}
-		d.peers[name] = c
-		return nil
-	}
-	for _, s := range d.cfg.Servers {
-		if err := dial(s.Name, s.API, s.APITLSName()); err != nil {
-			return err
-		}
-	}
-	for _, w := range d.cfg.Witnesses {
-		if err := dial(w.Name, w.API, w.APITLSName()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (d *daemon) newServer() (*api.HTTPServer, error) {
 	o := api.Options{Listen: d.cfg.API.Listen, TLS: certs.OptionalClientServerConfig(d.files),
 		Backend: &backend{d}, Metrics: d.metrics.Handler(), Logger: d.log}
@@ -268,11 +166,7 @@ func (d *daemon) newServer() (*api.HTTPServer, error) {
 }
 
 func (d *daemon) startRedirector(ctx context.Context, group *errgroup.Group) error {
-	servers := make(map[string]string, len(d.cfg.Servers))
-	for _, s := range d.cfg.Servers {
-		servers[s.Name] = s.MySQL
-	}
-	router := routing.New(routing.Options{Bus: d.bus, Servers: servers, MaxLag: d.cfg.Redirect.MaxLag, Ask: d.ask})
+	router := routing.New(routing.Options{Bus: d.bus, Servers: d.addresses, MaxLag: d.cfg.Redirect.MaxLag, Ask: d.ask})
 	r, err := redirect.New(router, redirect.Options{
 		WriteListen: d.cfg.Redirect.Write, ReadListen: d.cfg.Redirect.Read, Hold: d.cfg.Redirect.Hold,
 		ReadFallback: d.cfg.Redirect.ReadFallback, MaxSessions: d.cfg.Redirect.MaxSessions, Logger: d.log,

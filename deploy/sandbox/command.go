@@ -55,6 +55,7 @@ func programFlags() []cli.Flag {
 func upFlags() []cli.Flag {
 	return append(programFlags(),
 		&cli.IntFlag{Name: "servers", Value: servers, Usage: fmt.Sprintf("number of servers, %d to %d", fewest, most)},
+		&cli.IntFlag{Name: "spares", Usage: "servers besides that are not of the cluster, for mysqlha server add"},
 		&cli.StringFlag{Name: "etcd", Value: string(EtcdEmbedded), Usage: "embedded in the daemons, or separate processes"},
 		&cli.IntFlag{Name: "port-base", Usage: "first of the ports to use (default: free ones)"},
 		&cli.DurationFlag{Name: "restart-delay", Value: defaultRestartDelay, Usage: "time until what ended is started again"},
@@ -62,7 +63,7 @@ func upFlags() []cli.Flag {
 }
 
 func optionsOf(c *cli.Context) Options {
-	return Options{Dir: c.String("dir"), Servers: c.Int("servers"), Etcd: EtcdMode(c.String("etcd")),
+	return Options{Dir: c.String("dir"), Servers: c.Int("servers"), Spares: c.Int("spares"), Etcd: EtcdMode(c.String("etcd")),
 		BufferPool: c.String("buffer-pool"), PortBase: c.Int("port-base"), MySQLD: c.String("mysqld"),
 		Mysqlhad: c.String("mysqlhad"), RestartDelay: c.Duration("restart-delay"), Progress: progressTo(c.App.Writer)}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -92,20 +91,30 @@ type endpoint struct{ Name, MySQL, API, Client, Peer string }
 
 func (l layout) hostValues(host string, i int) map[string]any {
 	var servers, witnesses, members []endpoint
+	// A spare server knows of itself; the others hear of it when it joins.
+	foreign := func(name string) bool { return l.isSpare(name) && name != host }
 	for i, name := range l.serverNames() {
-		servers = append(servers, endpoint{Name: name, MySQL: l.addr(portMySQL, i), API: l.addr(portAPI, i)})
+		if !foreign(name) {
+			servers = append(servers, endpoint{Name: name, MySQL: l.addr(portMySQL, i), API: l.addr(portAPI, i)})
+		}
 	}
-	for _, name := range l.electors()[l.Servers:] {
-		witnesses = append(witnesses, endpoint{Name: name, API: l.apiAddr(name)})
+	if l.Witness {
+		witnesses = append(witnesses, endpoint{Name: witnessName, API: l.apiAddr(witnessName)})
 	}
+	member := -1
 	for i, name := range l.etcdNames() {
+		if foreign(name) {
+			continue
+		}
+		if name == host {
+			member = len(members)
+		}
 		members = append(members, endpoint{Name: name, Client: l.addr(portEtcdClient, i), Peer: l.addr(portEtcdPeer, i)})
 	}
 	var roles []string
 	if l.isServer(host) {
 		roles = append(roles, "member")
 	}
-	member := slices.Index(l.etcdNames(), host)
 	if member >= 0 {
 		roles = append(roles, "etcd")
 	}
@@ -118,7 +127,7 @@ func (l layout) hostValues(host string, i int) map[string]any {
 	return map[string]any{
 		"L": l, "Cluster": clusterName, "Host": host, "Roles": strings.Join(roles, ", "), "Dir": l.path(host),
 		"CA": l.path("ca", certs.AuthorityCert), "Servers": servers, "Witnesses": witnesses, "Members": members, "Member": member,
-		"Socket": l.socket(host), "API": l.apiAddr(host), "IsServer": l.isServer(host), "IsRedirector": host == redirectorName,
+		"Socket": l.socket(host), "API": l.apiAddr(host), "IsServer": l.isServer(host), "IsRedirector": host == redirectorName, "Join": l.isSpare(host),
 		"Write": l.addr(portWrite, 0), "Read": l.addr(portRead, 0),
 		"ServerID": i + 1, "Port": l.port(portMySQL, i), "IP": l.ip(host),
 	}

@@ -37,6 +37,7 @@ type layout struct {
 	Mysqlha      string        `json:"mysqlha"`
 	Mysqlhad     string        `json:"mysqlhad"`
 	Servers      int           `json:"servers"`
+	Spares       int           `json:"spares,omitempty"`
 	Witness      bool          `json:"witness,omitempty"`
 	Etcd         EtcdMode      `json:"etcd"`
 	EtcdToken    string        `json:"etcd_token"`
@@ -85,8 +86,15 @@ func (l layout) path(parts ...string) string {
 	return filepath.Join(append([]string{l.dir}, parts...)...)
 }
 
-// serverNames are db1, db2 and so on.
-func (l layout) serverNames() []string { return numbered("db", l.Servers) }
+// serverNames are db1, db2 and so on, the spare ones last.
+func (l layout) serverNames() []string { return numbered("db", l.Servers+l.Spares) }
+
+// founders are the servers with which the cluster begins.
+func (l layout) founders() []string { return numbered("db", l.Servers) }
+
+func (l layout) isSpare(name string) bool {
+	return l.isServer(name) && !slices.Contains(l.founders(), name)
+}
 
 // electors are the names of the hosts whose daemons may lead.
 func (l layout) electors() []string {
@@ -96,14 +104,27 @@ func (l layout) electors() []string {
 	return l.serverNames()
 }
 
-// etcdNames are the names of etcd's members: hosts of their own, or the first
+// etcdNames are the names of etcd's members, those of the spare servers last.
+func (l layout) etcdNames() []string {
+	names := l.etcdFounders()
+	if l.Etcd != EtcdSeparate {
+		names = append(names, l.serverNames()[l.Servers:]...)
+	}
+	return names
+}
+
+// etcdFounders are those with which etcd begins: hosts of their own, or the first
 // electors. Three are enough for any sandbox, and two would only be one more that
 // must not fail.
-func (l layout) etcdNames() []string {
+func (l layout) etcdFounders() []string {
 	if l.Etcd == EtcdSeparate {
 		return numbered("etcd", 3)
 	}
-	if electors := l.electors(); len(electors) >= 3 {
+	electors := l.founders()
+	if l.Witness {
+		electors = append(electors, witnessName)
+	}
+	if len(electors) >= 3 {
 		return electors[:3]
 	}
 	return numbered("db", 1)
@@ -170,7 +191,7 @@ func (l layout) mysqlAddr(server string) string {
 // offsets are all ports that the sandbox listens on.
 func (l layout) offsets() []int {
 	all := []int{portWrite, portRead, portRedirectorAPI}
-	for i := range l.Servers {
+	for i := range l.serverNames() {
 		all = append(all, portMySQL+i)
 	}
 	for i := range l.electors() {

@@ -41,6 +41,9 @@ type Options struct {
 	// Servers is the number of servers, 1 to 5; default 3. Two get a witness, a
 	// daemon without a server that probes, votes and may lead.
 	Servers int
+	// Spares is the number of servers besides, which run and are not of the cluster;
+	// their daemons wait to be let in. All servers together are 5 at most.
+	Spares int
 	// Etcd says where etcd runs; default EtcdEmbedded.
 	Etcd EtcdMode
 	// BufferPool is innodb_buffer_pool_size of each server; default 64M.
@@ -93,7 +96,7 @@ func (o Options) Hosts() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return layout{Servers: o.Servers, Witness: o.witness(), Etcd: o.Etcd}.hosts(), nil
+	return layout{Servers: o.Servers, Spares: o.Spares, Witness: o.witness(), Etcd: o.Etcd}.hosts(), nil
 }
 
 // witness tells whether the sandbox has one: where two servers alone could not
@@ -141,6 +144,8 @@ func (o Options) complete() (Options, error) {
 	switch {
 	case o.Servers < fewest || o.Servers > most:
 		return o, fmt.Errorf("a sandbox has %d to %d servers, not %d: three can lose one without losing or refusing a write", fewest, most, o.Servers)
+	case o.Spares < 0 || o.Servers+o.Spares > most:
+		return o, fmt.Errorf("%d servers and %d spare ones: all together may be %d", o.Servers, o.Spares, most)
 	case o.Etcd != EtcdEmbedded && o.Etcd != EtcdSeparate:
 		return o, fmt.Errorf("etcd is %q: use %s or %s", o.Etcd, EtcdEmbedded, EtcdSeparate)
 	case !poolSize.MatchString(o.BufferPool):

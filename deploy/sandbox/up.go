@@ -85,7 +85,7 @@ func prepare(o Options) (l layout, made bool, err error) {
 	if len(entries) > 0 {
 		return layout{}, false, fmt.Errorf("making a sandbox: %s holds something else; name an empty or a new folder with --dir", o.Dir)
 	}
-	return layout{dir: o.Dir, MySQLD: o.MySQLD, Mysqlha: o.Mysqlha, Mysqlhad: o.Mysqlhad, Servers: o.Servers, Witness: o.witness(),
+	return layout{dir: o.Dir, MySQLD: o.MySQLD, Mysqlha: o.Mysqlha, Mysqlhad: o.Mysqlhad, Servers: o.Servers, Spares: o.Spares, Witness: o.witness(),
 		Etcd: o.Etcd, EtcdToken: rand.Text(), BufferPool: o.BufferPool, PortBase: o.PortBase, RestartDelay: o.RestartDelay,
 		Network: o.Network, Durability: o.Durability, RequiredAcks: o.RequiredAcks}, true, nil
 }

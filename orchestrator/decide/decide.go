@@ -57,6 +57,8 @@ func (d *decider) judge() Decision {
 		return d.continueBootstrap()
 	case p.Kind == PlanRemove:
 		return d.continueRemoval()
+	case p.Kind == PlanJoin || p.Kind == PlanLeave:
+		return d.continueRoster()
 	case p.Kind == PlanRaiseAcks || p.Kind == PlanResume:
 		return d.continueProof()
 	default:
@@ -71,7 +73,7 @@ func (d *decider) steady() Decision {
 		return d.openFailover(h)
 	}
 	if h.alive {
-		for _, look := range []func() (Decision, bool){d.suspend, d.removal, d.followPolicy, d.resume, d.admit} {
+		for _, look := range []func() (Decision, bool){d.suspend, d.removal, d.followPolicy, d.resume, d.admit, d.followServers} {
 			if decision, act := look(); act {
 				return decision
 			}
@@ -80,7 +82,7 @@ func (d *decider) steady() Decision {
 	if specs := d.changed(d.standing(*d.Record)); len(specs) > 0 {
 		return Decision{Reason: ReasonSpecsAdjusted, Detail: h.detail, Change: &Change{Specs: specs}}
 	}
-	return Decision{Reason: h.reason, Detail: h.detail, Yield: h.yield}
+	return Decision{Reason: h.reason, Detail: h.detail, Yield: h.yield, Etcd: d.etcdChange()}
 }
 
 // highestTermSeen returns the highest term that any daemon reports, and whose.
@@ -147,6 +149,7 @@ func (d *decider) inPhase() time.Duration {
 func (d *decider) finish(r *Record, result string) *History {
 	p := *r.Plan
 	p.Marks = append(p.Marks, Mark{Name: "done", At: d.now})
+	p.Account = Account{} // The history is for people.
 	r.Plan = nil
 	return &History{
 		Term: r.Term, Plan: p, Primary: r.Primary, InSync: slices.Clone(r.InSync),

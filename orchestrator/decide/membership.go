@@ -87,18 +87,18 @@ func (d *decider) removal() (Decision, bool) {
 	if leaver == "" {
 		return Decision{}, false
 	}
-	return d.openRemoval(leaver, why), true
+	return d.openRemoval(leaver, ReasonReplicaAbsent, why), true
 }
 
 // openRemoval journals that a replica leaves the in-sync set. It stays listed
 // until the primary has locked it out and proved by a later commit that the
 // others suffice (S3).
-func (d *decider) openRemoval(server, why string) Decision {
+func (d *decider) openRemoval(server string, reason Reason, why string) Decision {
 	r := d.Record.clone()
-	r.Plan = &Plan{ID: d.planID(PlanRemove), Kind: PlanRemove, Reason: ReasonReplicaAbsent,
+	r.Plan = &Plan{ID: d.planID(PlanRemove), Kind: PlanRemove, Reason: reason,
 		Evidence: why, Leader: d.Self, Server: server}
 	r.Plan.advance(PhaseEject, d.now)
-	return Decision{Reason: ReasonReplicaAbsent, Detail: why, Change: d.change(r, d.ejectSpecs(r))}
+	return Decision{Reason: reason, Detail: why, Change: d.change(r, d.ejectSpecs(r))}
 }
 
 func (d *decider) ejectSpecs(r Record) map[string]Spec {
@@ -171,7 +171,7 @@ func (d *decider) list(r *Record, name string) {
 // received all that it had executed at one moment of the server's present run.
 func (d *decider) admissible(name string) bool {
 	r, live := d.Record, d.Seen[name].Live
-	if name == r.Primary || !d.reachable(name) || live.StartID == "" || live.StartID != d.Statuses[name].StartID {
+	if name == r.Primary || d.leaving(name) || !d.reachable(name) || live.StartID == "" || live.StartID != d.Statuses[name].StartID {
 		return false
 	}
 	listed := slices.Contains(r.InSync, name)
@@ -297,7 +297,7 @@ func (d *decider) outside(r Record, name string) Spec {
 	if !d.reachable(name) || !live.SuperReadOnly || live.OpenTerm != 0 || live.StartID != d.Statuses[name].StartID {
 		return stand
 	}
-	if !d.primaryKnown(r) {
+	if !d.primaryKnown(r) || d.sharesID(name) != "" || d.leaving(name) {
 		return stand
 	}
 	errant := live.All().Subtract(primary.Live.Executed)
@@ -368,16 +368,13 @@ func (d *decider) noteTooFew() {
 }
 
 // noteDuplicateIDs names servers that share a server_id and tells whether there
-// are any. Their source would end one's session for the other's.
-func (d *decider) noteDuplicateIDs() bool {
-	owner, found := make(map[uint32]string), false
-	for _, name := range d.Servers {
-		id := d.Seen[name].Live.ServerID
-		if first, taken := owner[id]; taken && id != 0 {
-			d.wait(CodeDuplicateServerID, name, fmt.Sprintf("%s and %s both have server_id %d", first, name, id), "give each server an id of its own in its my.cnf and restart it")
+// are any.
+func (d *decider) noteDuplicateIDs() (found bool) {
+	for i, name := range d.Servers {
+		if other := d.sharesID(name); slices.Contains(d.Servers[:i], other) {
+			d.wait(CodeDuplicateServerID, name, fmt.Sprintf("%s and %s both have server_id %d", other, name, d.Seen[name].Live.ServerID), "give each server an id of its own in its my.cnf and restart it")
 			found = true
 		}
-		owner[id] = name
 	}
 	return found
 }

@@ -53,6 +53,8 @@ func (s *simulated) misfortunes(e event, a, b string, l *simLeader) {
 		s.rebuild(h)
 	case evPolicy:
 		s.want(e)
+	case evRoster:
+		s.wantServers(a, e.n%2 == 0)
 	case evBackup:
 		c := s.copyEtcd()
 		s.backup = &c
@@ -84,8 +86,35 @@ func (s *simulated) want(e event) {
 	default:
 		p.Durability = DurabilityLossless
 	}
+	if s.policy != nil {
+		p.Servers = s.policy.Servers
+	}
 	s.policy = &p
 	s.note("the operator wants %+v", p)
+}
+
+// wantServers has the operator want one server out, or all servers in.
+func (s *simulated) wantServers(server string, out bool) {
+	servers := s.servers()
+	if out {
+		servers = withoutServer(servers, server)
+	}
+	p := Policy{}
+	if s.policy != nil {
+		p = *s.policy
+	}
+	p.Servers = servers
+	s.policy = &p
+	s.note("the operator wants %v", ServerNames(servers))
+}
+
+// servers are all of them, in the cluster or not.
+func (s *simulated) servers() []Server {
+	var all []Server
+	for _, n := range s.names {
+		all = append(all, Server{Name: n, MySQL: n + ":3306", API: n + ":8008"})
+	}
+	return all
 }
 
 // rebuild makes a diverged server a copy of the primary, as a human would who has

@@ -83,6 +83,7 @@ const (
 	CodeErrant               Code = "errant"
 	CodeAtRisk               Code = "at-risk"
 	CodePolicyWaits          Code = "policy-waits"
+	CodeEtcdMember           Code = "etcd-member"
 	CodeSuspendedAndDead     Code = "suspended-and-dead"
 	CodeWaitingForSilence    Code = "waiting-for-silence"
 	CodeLagTooLarge          Code = "lag-too-large"
@@ -115,6 +116,8 @@ type Decision struct {
 	// Yield asks to give leadership away: this leader does not see a primary
 	// that others see.
 	Yield bool `json:"yield,omitempty"`
+	// Etcd is what to do to the members of the embedded etcd, nil for nothing.
+	Etcd *EtcdChange `json:"-"`
 }
 
 // Change is written to etcd in one transaction, guarded by the leader key and

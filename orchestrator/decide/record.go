@@ -67,6 +67,9 @@ type Policy struct {
 	// gives up: that server may be built anew as a clone although somebody may have
 	// been told of them (S7).
 	Discard map[string]gtid.Set `json:"discard,omitempty"`
+	// Servers are those that the cluster shall have, nil for those that it has. They
+	// join and leave one at a time.
+	Servers []Server `json:"servers,omitempty"`
 	// Harmless are transactions, by server, that nobody else has and that a human
 	// says may stay there alone: the primary makes empty ones of the same names, and
 	// that server is a replica again, different by whatever they wrote (S7).
@@ -146,6 +149,9 @@ type Record struct {
 	Base gtid.Set `json:"base"`
 	// Published is when this term was published, by the leader's clock.
 	Published time.Time `json:"published,omitzero"`
+	// Servers are those of the cluster. Until they stand here they are those of the
+	// configuration.
+	Servers []Server `json:"servers,omitempty"`
 	// Plan is the open plan, nil when none is.
 	Plan *Plan `json:"plan,omitempty"`
 }
@@ -164,6 +170,10 @@ const (
 	// PlanRaiseAcks raises the required acks: first at the primary, then, proven
 	// by a commit, in the record (S3).
 	PlanRaiseAcks PlanKind = "raise-acks"
+	// PlanJoin makes the accounts of a new server and records it, PlanLeave drops
+	// those of one that leaves and is out of the in-sync set.
+	PlanJoin  PlanKind = "join"
+	PlanLeave PlanKind = "leave"
 	// PlanResume ends a suspension: replicas that have caught up are listed and
 	// acknowledge, the primary waits for them again and proves it by a commit.
 	PlanResume PlanKind = "resume"
@@ -175,7 +185,7 @@ type Phase string
 
 // The phases. A failover goes through revoke, promote and open; a bootstrap
 // through accounts, attach and open; a removal has eject alone, raising the
-// required acks and resuming have prove.
+// required acks and resuming have prove, joining and leaving accounts.
 const (
 	// PhaseRevoke stops the in-sync replicas from receiving and reads what
 	// they have (S4). Until it ends the plan can be abandoned.
@@ -186,7 +196,8 @@ const (
 	// PhaseOpen has the term published: the primary makes its own commit and
 	// opens (S2).
 	PhaseOpen Phase = "open"
-	// PhaseAccounts makes schema and accounts on the first primary.
+	// PhaseAccounts makes schema and accounts on the first primary, or changes them
+	// for one server.
 	PhaseAccounts Phase = "accounts"
 	// PhaseAttach lets the first replicas attach and receive.
 	PhaseAttach Phase = "attach"
@@ -225,7 +236,10 @@ type Plan struct {
 	// NewInSync are the replicas that may acknowledge to the candidate. The
 	// plan lists them before they are enabled (S3).
 	NewInSync []string `json:"new_in_sync,omitempty"`
-	// Server is the one that leaves (removal).
+	// Joining is the new server and Account its accounts (join).
+	Joining *Server `json:"joining,omitempty"`
+	Account Account `json:"account,omitzero"`
+	// Server is the one that leaves (removal, leave) or joins.
 	Server string `json:"server,omitempty"`
 	// RequiredAcks is the new k (raising it).
 	RequiredAcks int `json:"required_acks,omitempty"`

@@ -55,6 +55,7 @@ const (
 	evHeal     // everything is well
 	evClone    // a diverged server is built anew from the primary
 	evPolicy   // the operator asks for another k or durability
+	evRoster   // the operator wants server a out, or all servers in
 	evBackup   // etcd is backed up
 	evRestore  // etcd is restored from that backup
 	evKinds
@@ -66,12 +67,15 @@ func weights(o simOptions) [evKinds]int {
 	w := [evKinds]int{evWrite: 60, evDeliver: 60, evStep: 170, evReport: 60, evPublish: 60, evReceive: 140, evApply: 90, evHear: 80,
 		evPoll: 60, evAsk: 60, evAnswer: 60, evPing: 50, evSync: 70, evCommit: 60, evOrphan: 2, evPass: 25,
 		evKill: 2, evPower: 2, evDaemon: 1, evIsolate: 1, evCut: 2, evFreeze: 3, evSlow: 3, evThaw: 5, evStart: 8, evBoot: 4, evEtcdBack: 3, evJoin: 3,
-		evElect: 2, evForget: 2, evGiveUp: 3, evHeal: 2, evClone: 4, evPolicy: 1}
+		evElect: 2, evForget: 2, evGiveUp: 3, evHeal: 2, evClone: 4, evPolicy: 1, evRoster: 10}
 	if o.noPower {
 		w[evPower] = 0
 	}
 	if !o.policies {
 		w[evPolicy] = 0
+	}
+	if !o.roster {
+		w[evRoster] = 0
 	}
 	if o.restores {
 		w[evBackup], w[evRestore] = 2, 1
@@ -90,6 +94,7 @@ type simOptions struct {
 	servers, acks               int
 	durability                  Durability
 	noPower, policies, restores bool
+	roster                      bool
 	broken                      *brokenRule
 }
 
@@ -109,6 +114,7 @@ func optionsOf(seed uint64, broken *brokenRule) simOptions {
 	case 1:
 		o.durability = DurabilityAsync
 	}
+	o.roster = broken == nil && rng.IntN(2) == 0
 	if broken != nil {
 		o.noPower, o.restores = broken.noPower, broken.restores
 		if broken.faults != nil {

@@ -266,7 +266,7 @@ func (s *simulated) copyEtcd() etcdCopy {
 	members := make(map[string]Member)
 	for _, n := range s.names {
 		if s.now.Sub(s.hosts[n].renewed) < leaseTime {
-			members[n] = Member{Server: n, Account: Account{Server: n}}
+			members[n] = Member{Server: n, Account: Account{Server: n, ReplicationHash: "h"}}
 		}
 	}
 	return etcdCopy{s.rev, s.recordRev, s.record, maps.Clone(s.specs), maps.Clone(s.statuses), members}
@@ -292,8 +292,11 @@ func (s *simulated) viewOf(l *simLeader) View {
 	if phase != l.phase {
 		l.phase, l.planSeen = phase, s.now
 	}
-	v := View{RecordSeen: s.hosts[l.name].recordSeen, PlanSeen: l.planSeen, Spared: l.spared, Self: l.name, LeadingSince: l.since, Servers: s.names, Record: c.record, Revision: c.recordRev, Policy: s.policy,
+	v := View{RecordSeen: s.hosts[l.name].recordSeen, PlanSeen: l.planSeen, Spared: l.spared, Self: l.name, LeadingSince: l.since, Servers: s.names, Configured: s.servers(), Record: c.record, Revision: c.recordRev, Policy: s.policy,
 		Specs: c.specs, Statuses: c.statuses, Members: c.members, Absent: l.absent, Seen: l.seen}
+	if c.record != nil && len(c.record.Servers) > 0 {
+		v.Servers = ServerNames(c.record.Servers)
+	}
 	if b := s.o.broken; b != nil && b.view != nil {
 		b.view(&v)
 	}
@@ -365,7 +368,7 @@ func (s *simulated) arrive(t *transaction) {
 // copies: without power cuts, and while the primary always waited, whatever was
 // acknowledged is on two servers at least (S2, S8).
 func (s *simulated) copies() {
-	if s.powerCut || s.weak || s.policy != nil {
+	if s.powerCut || s.weak || s.o.policies {
 		return
 	}
 	var once, twice gtid.Set
@@ -409,6 +412,9 @@ func (s *simulated) calm(rounds int, done func() bool) bool {
 // settle: with everything back the cluster opens, or says what it waits for.
 func (s *simulated) settle() {
 	s.heal()
+	if s.o.roster {
+		s.wantServers("", false)
+	}
 	s.leaders = s.leaders[len(s.leaders)-1:]
 	if l := s.hosts[s.leaders[0].name]; !l.daemon || !l.etcd {
 		s.elect(s.names[0])
@@ -419,7 +425,7 @@ func (s *simulated) settle() {
 			s.start(n)
 		}
 		r := s.record
-		return r.Plan == nil && s.hosts[r.Primary].open == r.Term
+		return r.Plan == nil && s.hosts[r.Primary].open == r.Term && len(r.Servers) == len(s.names)
 	})
 	s.stats.Clones += s.clones
 	s.stats.Restarts, s.stats.Rewinds, s.stats.RewindsRefused = s.stats.Restarts+s.restarts, s.rewinds, s.rewindsRefused

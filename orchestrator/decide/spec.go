@@ -68,8 +68,10 @@ type Spec struct {
 	// Inject are transactions to be made here as empty ones (primary), because a
 	// human says that what they are elsewhere is harmless.
 	Inject gtid.Set `json:"inject"`
-	// Accounts are made by initialise.
+	// Accounts are made (initialise, primary).
 	Accounts []Account `json:"accounts,omitempty"`
+	// Drop is a server whose accounts are dropped (primary).
+	Drop string `json:"drop,omitempty"`
 	// Why says in words why the server must stand (stand).
 	Why string `json:"why,omitempty"`
 	// Errant are the transactions that the server has and the primary has not
@@ -82,7 +84,7 @@ func (s Spec) Equal(o Spec) bool {
 	return s.Goal == o.Goal && s.Term == o.Term && s.Plan == o.Plan && s.Source == o.Source &&
 		s.Acks == o.Acks && s.Target.Equal(o.Target) && slices.Equal(s.Attach, o.Attach) &&
 		slices.Equal(s.InSync, o.InSync) && s.RequiredAcks == o.RequiredAcks && s.Suspended == o.Suspended && s.Prove == o.Prove && s.Eject == o.Eject &&
-		slices.Equal(s.Accounts, o.Accounts) && s.Why == o.Why && s.Errant.Equal(o.Errant) && s.Inject.Equal(o.Inject)
+		slices.Equal(s.Accounts, o.Accounts) && s.Drop == o.Drop && s.Why == o.Why && s.Errant.Equal(o.Errant) && s.Inject.Equal(o.Inject)
 }
 
 // Account is one server's accounts on all servers, known to others only by the
@@ -202,7 +204,9 @@ type Member struct {
 	Server string `json:"server"`
 	// API is the host:port of its HTTPS endpoint.
 	API string `json:"api"`
-	// Account is its accounts' hashes, for bootstrap.
+	// Self is its server as it is configured there, nil for a witness.
+	Self *Server `json:"self,omitempty"`
+	// Account is its accounts' hashes.
 	Account Account `json:"account"`
 	// Version of the daemon.
 	Version string `json:"version"`

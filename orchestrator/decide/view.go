@@ -14,9 +14,14 @@ type View struct {
 	// began to.
 	Self         string
 	LeadingSince time.Time
-	// Servers are all servers of the cluster by configuration, in its order;
-	// Witnesses are the daemons that have none.
+	// Servers are all servers of the cluster in their order, Configured those of
+	// the leader's own configuration, with which a cluster begins; Witnesses are the
+	// daemons that have none.
 	Servers, Witnesses []string
+	Configured         []Server
+	// Etcd are the members of the embedded etcd as the leader has just seen them,
+	// nil while that is unknown and where etcd is not embedded.
+	Etcd []EtcdSeen
 	// Record is nil while the cluster has none; Revision is its revision.
 	Record   *Record
 	Revision int64

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/mysqlha/mysqlha/config"
+	"github.com/mysqlha/mysqlha/election"
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+)
+
+// etcdRole is the member of the embedded etcd on this host. It may not be of the
+// cluster yet, and it may leave it and be let in anew while the daemon runs.
+type etcdRole struct {
+	d    *daemon
+	dir  string
+	self config.EtcdMember
+
+	mu      sync.Mutex
+	running *election.Embedded // nil while it is not of the cluster
+}
+
+// newEtcdRole starts the member, unless it has to be let in first.
+func newEtcdRole(ctx context.Context, d *daemon) (*etcdRole, error) {
+	r := &etcdRole{d: d, dir: filepath.Join(d.cfg.DataDir, "etcd")}
+	members := make(map[string]string)
+	for _, m := range d.cfg.Etcd.Embedded.Members {
+		members[m.Name] = "https://" + m.Peer
+		if m.Name == d.cfg.Name {
+			r.self = m
+		}
+	}
+	if d.cfg.Join && !election.HasData(r.dir) {
+		d.log.Info("this host's member of etcd waits until it is let in")
+		return r, nil
+	}
+	return r, r.start(ctx, members, false)
+}
+
+func (r *etcdRole) start(ctx context.Context, members map[string]string, join bool) error {
+	cfg, e := r.d.cfg, r.d.cfg.Etcd.Embedded
+	started, err := election.StartEmbedded(ctx, election.EmbeddedOptions{
+		Name: cfg.Name, Dir: r.dir, JoinExisting: join,
+		ListenClientURL: "https://" + e.ListenClient, ListenPeerURL: "https://" + e.ListenPeer, AdvertiseClient: "https://" + r.self.Client,
+		Members: members, Token: e.Token, CAFile: cfg.TLS.CA, CertFile: cfg.TLS.Cert, KeyFile: cfg.TLS.Key,
+		HeartbeatInterval: e.Heartbeat, ElectionTimeout: e.Election, Logger: r.d.log,
+	})
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running = started
+	return nil
+}
+
+// current returns the member, nil while it is not of the cluster.
+func (r *etcdRole) current() *election.Embedded {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.running
+}
+
+// close stops the member.
+func (r *etcdRole) close() {
+	r.mu.Lock()
+	running := r.running
+	r.running = nil
+	r.mu.Unlock()
+	if running != nil {
+		running.Close()
+	}
+}
+
+const (
+	// joinPoll is how often it is looked whether this host's member was let in.
+	joinPoll = time.Second
+	// removedPatience is how long the others may take to say whether it was removed.
+	removedPatience = 15 * time.Second
+)
+
+// run keeps the member until ctx ends. An error says that it has ended by itself.
+func (r *etcdRole) run(ctx context.Context) error {
+	for {
+		member := r.current()
+		if member == nil {
+			if err := r.join(ctx); err != nil || ctx.Err() != nil {
+				return err
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-member.Err():
+			if ctx.Err() != nil {
+				return nil
+			}
+			r.close()
+			if !r.removed(ctx) {
+				return fmt.Errorf("embedded etcd ended: %w", err)
+			}
+			aside, err := election.SetAside(r.dir, time.Now())
+			if err != nil {
+				return err
+			}
+			r.d.log.Warn("this host's member has been removed from etcd; the daemon goes on with the others", "data", aside)
+		}
+	}
+}
+
+// removed tells whether the others say that etcd has no such member.
+func (r *etcdRole) removed(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, removedPatience)
+	defer cancel()
+	for {
+		_, err := election.JoinList(ctx, r.d.client, r.d.cfg.Name, r.self.Peer)
+		if err == nil || errors.Is(err, election.ErrNotListed) {
+			return err != nil
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(joinPoll):
+		}
+	}
+}
+
+// join waits until the others have let the member in, and starts it then.
+func (r *etcdRole) join(ctx context.Context) error {
+	tick := time.NewTicker(joinPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		members, err := election.JoinList(ctx, r.d.client, r.d.cfg.Name, r.self.Peer)
+		if err != nil {
+			continue // Not yet, or etcd is out of reach.
+		}
+		r.d.log.Info("this host's member was let into etcd and starts", "members", len(members))
+		return r.start(ctx, members, true)
+	}
+}
+
+// endpoints are the URLs of all members of etcd that are known: those of the
+// configuration and those that have joined since.
+func (d *daemon) endpoints() []string {
+	all := d.cfg.EtcdEndpoints()
+	if len(d.cfg.Etcd.Endpoints) > 0 {
+		return all
+	}
+	for _, s := range d.servers() {
+		if url := "https://" + s.Etcd.Client; s.Etcd.Client != "" && !slices.Contains(all, url) {
+			all = append(all, url)
+		}
+	}
+	return all
+}
+
+// localEtcd returns the endpoint of this host's own member of etcd, empty where
+// there is none that serves, or none beside it.
+func (d *daemon) localEtcd() string {
+	if e := d.etcd.current(); e == nil || e.IsLearner() || len(d.endpoints()) < 2 {
+		return ""
+	}
+	return "https://" + d.etcd.self.Client
+}
+
+const (
+	// preferInterval is how often it is looked whether etcd answers, and
+	// preferAgain for how long it must have, before this host's own member is
+	// preferred again.
+	preferInterval = 250 * time.Millisecond
+	preferAgain    = 10 * time.Second
+)
+
+// preferEtcd has the client ask this host's own member of etcd, and the others
+// only while that one does not answer. Among all of them a client would hang on
+// a member whose host is cut off: a partition of the primary's host then held
+// up a failover for up to two seconds.
+func (d *daemon) preferEtcd(ctx context.Context) error {
+	tick := time.NewTicker(preferInterval)
+	defer tick.Stop()
+	asked, trouble := d.client.Endpoints(), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		s := d.bus.State()
+		fresh := s.Loaded() && s.StaleSince.IsZero()
+		if !fresh {
+			trouble = time.Now()
+		}
+		calm := fresh && (time.Since(trouble) > preferAgain || trouble.Before(d.started.Add(preferAgain)))
+		local, want := d.localEtcd(), d.endpoints()
+		alone := len(asked) == 1 && asked[0] == local
+		if local != "" && (calm || alone && fresh) {
+			want = []string{local}
+		}
+		if slices.Equal(asked, want) {
+			continue
+		}
+		if alone && local != "" {
+			d.log.Warn("this host's own member of etcd does not answer, the others are asked too")
+		}
+		d.client.SetEndpoints(want...)
+		asked = want
+	}
+}
+
+// etcdMembers are the members of the embedded etcd, for the leader.
+type etcdMembers struct{ d *daemon }
+
+// Members asks each of them.
+func (e etcdMembers) Members(ctx context.Context) ([]decide.EtcdSeen, error) {
+	list, err := election.Members(ctx, e.d.client)
+	seen := make([]decide.EtcdSeen, len(list))
+	for i, m := range list {
+		seen[i] = decide.EtcdSeen{Peer: m.Peer, Learner: m.Learner, Started: m.Started, Healthy: m.Healthy}
+	}
+	return seen, err
+}
+
+// Change carries one change out.
+func (e etcdMembers) Change(ctx context.Context, c decide.EtcdChange) error {
+	do := map[decide.EtcdStep]func(context.Context, *clientv3.Client, string) error{
+		decide.EtcdAdd: election.AddMember, decide.EtcdPromote: election.PromoteMember, decide.EtcdRemove: election.RemoveMember,
+	}[c.Step]
+	if do == nil {
+		return fmt.Errorf("%q is not a step", c.Step)
+	}
+	return do(ctx, e.d.client, c.Peer)
+}
