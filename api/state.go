@@ -130,7 +130,7 @@ func stateReplica(record decide.Record, s Server) State {
 	if l.OpenTerm != 0 {
 		return StateOldTerm
 	}
-	if p := record.Plan; p != nil && p.Kind == decide.PlanFailover {
+	if p := record.Plan; p != nil && p.Promotes() {
 		switch {
 		case p.Phase == decide.PhasePromote && p.Candidate == s.Name:
 			return StatePromoting

@@ -66,7 +66,7 @@ func (c *cluster) all() []prometheus.Collector {
 }
 
 func (c *cluster) setPlan(p *decide.Plan) {
-	for _, kind := range []decide.PlanKind{decide.PlanBootstrap, decide.PlanFailover, decide.PlanRemove} {
+	for _, kind := range decide.PlanKinds() {
 		c.openPlan.WithLabelValues(string(kind)).Set(bit(p != nil && p.Kind == kind))
 	}
 }

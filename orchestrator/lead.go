@@ -158,7 +158,7 @@ func (l *lead) spare(h *decide.History, now time.Time) {
 	server := h.Plan.Server
 	switch h.Plan.Kind {
 	case decide.PlanRemove:
-	case decide.PlanRaiseAcks, decide.PlanResume, decide.PlanJoin, decide.PlanLeave:
+	case decide.PlanRaiseAcks, decide.PlanResume, decide.PlanRenew, decide.PlanJoin, decide.PlanLeave:
 		server = decide.PausedPlan(h.Plan.Kind)
 	default:
 		return

@@ -133,7 +133,7 @@ func open(s *bus.State) bool {
 	if rec.Term == 0 || st.OpenTerm != rec.Term || st.Process != decide.ProcessRunning || st.Fenced {
 		return false
 	}
-	return rec.Plan == nil || rec.Plan.Kind != decide.PlanFailover || rec.Plan.Phase == decide.PhaseOpen
+	return rec.Plan == nil || !rec.Plan.Promotes() || rec.Plan.Phase == decide.PhaseOpen
 }
 
 func (r *Router) tell() {

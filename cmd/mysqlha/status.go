@@ -85,8 +85,10 @@ func planLine(c api.Cluster) string {
 		if p.Candidate != "" {
 			text += " to " + p.Candidate
 		}
-	case decide.PlanRemove:
+	case decide.PlanRemove, decide.PlanJoin, decide.PlanLeave:
 		text += ": " + p.Server
+	case decide.PlanRenew:
+		text += " of " + p.From
 	}
 	text += fmt.Sprintf(" (%s), in phase %s", p.Reason, p.Phase)
 	if since := p.PhaseSince(); !since.IsZero() {
@@ -103,6 +105,16 @@ func planWord(k decide.PlanKind) string {
 		return "Bootstrap"
 	case decide.PlanRemove:
 		return "Removal from the in-sync set"
+	case decide.PlanRenew:
+		return "New term"
+	case decide.PlanJoin:
+		return "Joining the cluster"
+	case decide.PlanLeave:
+		return "Leaving the cluster"
+	case decide.PlanRaiseAcks:
+		return "More required acknowledgements"
+	case decide.PlanResume:
+		return "End of the suspension"
 	}
 	return string(k)
 }

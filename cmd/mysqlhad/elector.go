@@ -66,7 +66,7 @@ func (e *elector) prepare(recordSeen func() uint64) {
 		Configured: e.d.configured, Probes: e.probes, RecordSeen: recordSeen,
 		Settings: decide.Settings{ProbeInterval: cfg.Timings.ProbeInterval, Detection: cfg.Timings.Detection,
 			Stall: stallTimes * cfg.Timings.Detection, FenceDeadline: cfg.Timings.FenceDeadline, Silenced: cfg.Timings.FenceDeadline + fenceBudget,
-			RemovalDelay: cfg.Timings.RemovalDelay, RequiredAcks: cfg.RequiredAcks, Durability: decide.Durability(cfg.Durability),
+			RemovalDelay: cfg.Timings.RemovalDelay, Lonely: lonelyTimes * cfg.Timings.RemovalDelay, RequiredAcks: cfg.RequiredAcks, Durability: decide.Durability(cfg.Durability),
 			MaxLag: cfg.MaxLag, BootstrapPrimary: cfg.Bootstrap.Primary},
 	}
 	if len(cfg.Etcd.Endpoints) == 0 {
@@ -110,6 +110,10 @@ const (
 	// stallTimes is after how many detection times a pending commit counts as a
 	// stalled disk: slow is not dead.
 	stallTimes = 5
+	// lonelyTimes is after how many removal delays without an acknowledgement a
+	// primary is closed so that a new replica can be cloned from it: one that only
+	// restarts is back before.
+	lonelyTimes = 10
 	// fenceBudget is what closing an old primary may take beyond its deadline,
 	// the gate's grace included.
 	fenceBudget = 4 * time.Second

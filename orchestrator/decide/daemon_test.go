@@ -98,6 +98,9 @@ func (w *world) act(h *host) {
 		w.dethrone(h)
 		return
 	}
+	if h.unusable && h.spec.Goal != GoalStand && h.spec.Goal != GoalClone {
+		return
+	}
 	switch h.spec.Goal {
 	case GoalInitialise:
 		for range 2 {
@@ -294,6 +297,9 @@ func (h *host) status() Status {
 		Empty: h.executed.IsEmpty() && h.received.IsEmpty() && h.mysqld}
 	if h.followedTerm <= h.openedTerm {
 		st.TailOf = h.openedTerm
+	}
+	if h.unusable {
+		st.Unusable = CodeCloneUnfinished
 	}
 	if h.mysqld && h.workRun == int(h.spec.Revision)<<8|h.run&0xff {
 		st.Plan = h.spec.Plan

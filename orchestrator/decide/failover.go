@@ -89,6 +89,9 @@ func (d *decider) revokeSpecs(r Record) map[string]Spec {
 func (d *decider) continueFailover() Decision {
 	switch d.Record.Plan.Phase {
 	case PhaseRevoke:
+		if d.Record.Plan.Kind == PlanRenew {
+			return d.awaitClosed()
+		}
 		return d.awaitRevoked()
 	case PhasePromote:
 		return d.awaitPromoted()
@@ -191,7 +194,7 @@ func (d *decider) choose(p *Plan, sets map[string]Held) (string, string) {
 		if !ok || !held.All().Contains(p.Target) {
 			continue
 		}
-		if errant := d.errant(p.From, held); !errant.IsEmpty() {
+		if errant := d.errant(p.From, held); !errant.IsEmpty() && p.Kind != PlanRenew { // There the target is the primary's own.
 			d.wait(CodeErrantCandidate, name, fmt.Sprintf("%s holds transactions that never came from %s: %s", name, p.From, errant),
 				"look at them with mysqlbinlog; a human must decide")
 			continue
@@ -244,6 +247,9 @@ func (d *decider) promoteSpecs(r Record) map[string]Spec {
 			specs[name] = Spec{Goal: GoalFollow, Term: r.Term, Plan: p.ID, Source: p.Candidate, Acks: r.Durability != DurabilityAsync, Target: p.Target}
 		default:
 			specs[name] = Spec{Goal: GoalStand, Term: r.Term, Plan: p.ID, Why: "a failover is under way"}
+			if spec, goesOn := d.cloning(r, name); goesOn && spec.Source == p.Candidate {
+				specs[name] = spec
+			}
 		}
 	}
 	return specs
@@ -287,8 +293,12 @@ func (d *decider) awaitPromoted() Decision {
 		return d.publishAlone(r)
 	}
 	if specs := d.furnish(r); len(specs) > 0 {
-		return Decision{Reason: ReasonPlanContinues, Detail: "too few servers can follow " + p.Candidate + ": " + strings.Join(sorted(slices.Collect(maps.Keys(specs))), ", "),
-			Change: &Change{Specs: specs}}
+		names := sorted(slices.Collect(maps.Keys(specs)))
+		p.NewInSync = slices.DeleteFunc(p.NewInSync, func(n string) bool { return slices.Contains(names, n) })
+		wanted := d.promoteSpecs(r)
+		maps.Copy(wanted, specs)
+		return Decision{Reason: ReasonPlanContinues, Detail: "too few servers can follow " + p.Candidate + ": " + strings.Join(names, ", "),
+			Change: d.change(r, wanted)}
 	}
 	detail := fmt.Sprintf("%d of %d followers have all that %s has", len(have), r.RequiredAcks, p.Candidate)
 	if prepared {
@@ -360,7 +370,7 @@ func (d *decider) chooseAgain(r Record) Decision {
 	}
 	// The plan's id changes with it, so that no status of the first attempt is
 	// taken for one of the second.
-	p.ID = d.planID(PlanFailover)
+	p.ID = d.planID(p.Kind)
 	return d.promote(r, candidate, keys(alive))
 }
 
@@ -404,6 +414,9 @@ func (d *decider) publish(r Record) Decision {
 // completes tells whether what the plan has chosen holds all that servers of the
 // term that ends could have committed (S6).
 func (d *decider) completes(r Record) bool {
+	if r.Plan.Kind == PlanRenew {
+		return true // It is that server's own data.
+	}
 	return !r.Suspended && !d.Statuses[r.Plan.From].Weakened
 }
 

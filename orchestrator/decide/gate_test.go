@@ -101,7 +101,7 @@ func (w *world) clone(h *host) {
 	w.note("%s: built anew as a clone of %s", h.name, donor.name)
 	w.kill(h.name, false)
 	h.copyOf(donor)
-	h.cloned = h.spec.Plan
+	h.cloned, h.unusable = h.spec.Plan, false
 	w.clones++
 	w.start(h.name)
 }

@@ -55,6 +55,12 @@ func (s *simulated) misfortunes(e event, a, b string, l *simLeader) {
 		s.want(e)
 	case evRoster:
 		s.wantServers(a, e.n%2 == 0)
+	case evSpoil:
+		if r := s.record; r != nil && r.Term > 0 && a != r.Primary && (r.Plan == nil || a != r.Plan.Candidate) {
+			h.unusable = true
+			s.kill(a, false)
+			s.note("%s: must be built anew", a)
+		}
 	case evBackup:
 		c := s.copyEtcd()
 		s.backup = &c

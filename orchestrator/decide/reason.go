@@ -21,6 +21,7 @@ const (
 	ReasonReplicaAbsent  Reason = "replica absent"
 	ReasonReplicaCaught  Reason = "replica caught up"
 	ReasonPolicyChanged  Reason = "policy changed"
+	ReasonLonely         Reason = "no replica left but by a clone"
 	ReasonSuspended      Reason = "suspended"
 	ReasonResumed        Reason = "enough replicas again"
 	ReasonPlanContinues  Reason = "plan continues"

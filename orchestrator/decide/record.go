@@ -165,6 +165,9 @@ const (
 	PlanBootstrap PlanKind = "bootstrap"
 	// PlanFailover moves the cluster off a primary that is dead.
 	PlanFailover PlanKind = "failover"
+	// PlanRenew begins a new term of the same primary with new followers, because
+	// the only ones left must be cloned from it.
+	PlanRenew PlanKind = "renew"
 	// PlanRemove takes one replica out of the in-sync set (S3).
 	PlanRemove PlanKind = "remove"
 	// PlanRaiseAcks raises the required acks: first at the primary, then, proven
@@ -179,11 +182,17 @@ const (
 	PlanResume PlanKind = "resume"
 )
 
+// PlanKinds returns all of them.
+func PlanKinds() []PlanKind {
+	return []PlanKind{PlanBootstrap, PlanFailover, PlanRenew, PlanRemove, PlanJoin, PlanLeave, PlanRaiseAcks, PlanResume}
+}
+
 // Phase is how far a plan has come. It changes only in etcd, and what a phase
 // needs is journaled with it.
 type Phase string
 
-// The phases. A failover goes through revoke, promote and open; a bootstrap
+// The phases. A failover goes through revoke, promote and open, and so does a new
+// term of the same primary; a bootstrap
 // through accounts, attach and open; a removal has eject alone, raising the
 // required acks and resuming have prove, joining and leaving accounts.
 const (
@@ -275,11 +284,15 @@ type Held struct {
 // count received alone: changing the source empties it.
 func (h Held) All() gtid.Set { return h.Executed.Union(h.Received) }
 
-// promoting tells whether a failover has chosen: what the next term begins with
+// promoting tells whether such a plan has chosen: what the next term begins with
 // is journaled, and there is no way back.
 func (r Record) promoting() bool {
-	return r.Plan != nil && r.Plan.Kind == PlanFailover && r.Plan.Phase == PhasePromote
+	return r.Plan != nil && r.Plan.Promotes() && r.Plan.Phase == PhasePromote
 }
+
+// Promotes tells whether the plan leads to a new term by a choice among servers
+// that have data.
+func (p Plan) Promotes() bool { return p.Kind == PlanFailover || p.Kind == PlanRenew }
 
 // clone returns a copy that shares nothing that Decide changes.
 func (r Record) clone() Record {

@@ -62,13 +62,19 @@ func (d *decider) mayClone() bool {
 	return d.Policy == nil || d.Policy.AutoRejoin == "" || d.Policy.AutoRejoin == AutoRejoinClone
 }
 
-// mustBeCloned tells whether a server can only come back as a clone, and may.
+// mustBeCloned tells whether a server can only come back as a clone, and may, on
+// looks that are new enough to act on.
 func (d *decider) mustBeCloned(r Record, name string, errant gtid.Set) bool {
+	return d.mayBeClone(r, name, errant) && (errant.IsEmpty() || d.stillErrant(r, name, errant))
+}
+
+// mayBeClone tells the same of a single look.
+func (d *decider) mayBeClone(r Record, name string, errant gtid.Set) bool {
 	if !d.mayClone() && !d.givenUp(name, errant) && d.Statuses[name].Unusable != CodeCloneUnfinished {
 		return false // What was begun is finished: the data is gone already.
 	}
 	if !errant.IsEmpty() {
-		return d.discardable(r, name, errant) && d.stillErrant(r, name, errant)
+		return d.discardable(r, name, errant)
 	}
 	return d.needsClone(name)
 }
@@ -162,11 +168,20 @@ func (d *decider) donor(r Record, name string) string {
 func (d *decider) furnish(r Record) map[string]Spec {
 	p := r.Plan
 	specs := make(map[string]Spec)
-	if d.countNotLost(p.NewInSync) >= r.RequiredAcks {
+	fit := slices.DeleteFunc(slices.Clone(p.NewInSync), d.needsClone)
+	if d.countNotLost(fit) >= r.RequiredAcks {
 		return specs
 	}
 	for _, name := range d.Servers {
-		if name == p.Candidate || slices.Contains(p.NewInSync, name) || !d.reachable(name) {
+		if name == p.Candidate || slices.Contains(fit, name) || !d.reachable(name) {
+			continue
+		}
+		if slices.Contains(p.NewInSync, name) {
+			// Its source has purged what it lacks. It has acknowledged nothing of the new
+			// term, which has not begun.
+			if spec, ok := d.cloneSpec(r, name, gtid.Set{}); ok {
+				specs[name] = spec
+			}
 			continue
 		}
 		at := d.Specs[name]

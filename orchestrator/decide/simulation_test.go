@@ -103,6 +103,9 @@ func newSimulated(o simOptions, quiet bool) *simulated {
 	w := &world{rng: rand.New(rand.NewPCG(1, 1)), s: testSettings(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		specs: make(map[string]SpecAt), statuses: make(map[string]Status), names: names, hosts: make(map[string]*host),
 		dropped: make(map[string]bool), broken: o.broken, quiet: quiet, violated: func(what string) { panic(violation{what}) }}
+	if o.roster {
+		w.s.Lonely = 300 * time.Millisecond
+	}
 	w.s.RequiredAcks, w.s.Durability, w.s.Silenced, w.s.MaxLag = o.acks, o.durability, modelFence+2*time.Second, 0
 	for _, n := range names {
 		w.hosts[n] = &host{name: n, daemon: true, etcd: true, locked: make(map[string]bool), state: SpecWorking}
@@ -241,6 +244,9 @@ func (s *simulated) answered(l *simLeader, name string) {
 	delete(l.asked, name)
 	// What the daemon says of commits is read when it answers.
 	p.live.CommitAge = s.now.Sub(s.hosts[name].committed)
+	if h := s.hosts[name]; s.o.roster && h.open != 0 && len(h.waiting) > 0 {
+		p.live.CommitPending = p.live.CommitAge
+	}
 	l.seen[name] = l.seen[name].Heard(p.live, p.at, s.now)
 	s.judgeBy(l)
 }

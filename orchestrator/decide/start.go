@@ -62,8 +62,10 @@ func AdviseStart(r Record, server string, term uint64, waited time.Duration) Sta
 			Term: r.Term, Primary: r.Primary, Holds: r.Base, Complete: r.CompleteSince <= term}
 	}
 	p := r.Plan
-	failover := p != nil && p.Kind == PlanFailover
+	failover := p != nil && p.Promotes()
 	switch {
+	case failover && p.Kind == PlanRenew && (p.Candidate == "" || p.Candidate == server):
+		return StartAnswer{Advice: StartNow, Why: fmt.Sprintf("it was stopped to begin term %d", r.Term+1)}
 	case failover && p.Phase == PhasePromote && p.Candidate != server:
 		// There is no way back: the candidate is as good as the primary (S5).
 		return StartAnswer{Advice: StartCompare, Why: fmt.Sprintf("%s is chosen to be the primary of term %d", p.Candidate, r.Term+1),

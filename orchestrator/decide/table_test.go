@@ -28,7 +28,7 @@ func uuidOf(server string) string {
 }
 
 func testSettings() Settings {
-	return Settings{ProbeInterval: 200 * time.Millisecond, Detection: time.Second, RemovalDelay: 2 * time.Second,
+	return Settings{ProbeInterval: 200 * time.Millisecond, Detection: time.Second, RemovalDelay: 2 * time.Second, Lonely: 20 * time.Second,
 		RequiredAcks: 1, BootstrapPrimary: "a", FenceDeadline: 5 * time.Second, Stall: 5 * time.Second, Silenced: 7 * time.Second}
 }
 

@@ -279,6 +279,9 @@ type Settings struct {
 	FenceDeadline time.Duration
 	// RemovalDelay is the absence after which a replica leaves the in-sync set.
 	RemovalDelay time.Duration
+	// Lonely is how long nothing must have been acknowledged on a primary without
+	// replicas before it is closed to give its data to a new one.
+	Lonely time.Duration
 	// RequiredAcks is k for a new cluster, Durability its durability; empty is
 	// lossless.
 	RequiredAcks int

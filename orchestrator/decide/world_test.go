@@ -104,6 +104,7 @@ type host struct {
 	followedTerm uint64
 	cloned       string
 	fileStart    int
+	unusable     bool // Its data is nobody's.
 	starting     bool // The gate holds mysqld since gateSince.
 	gateSince    time.Time
 	termSeen     uint64
