@@ -195,8 +195,14 @@ func TestWhatIsNoBinaryLogIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, _, err := scanned(t, append([]byte{0xfd}, third[1:]...)); !errors.Is(err, ErrEncrypted) {
-		t.Errorf("encrypted: %v", err)
+	encrypted, err := os.ReadFile("testdata/mysql-9.7-encrypted.000001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 4; n <= len(encrypted); n++ { // Torn anywhere, too.
+		if _, _, err := scanned(t, encrypted[:n]); !errors.Is(err, ErrEncrypted) {
+			t.Fatalf("%d bytes of an encrypted one: %v", n, err)
+		}
 	}
 }
 
