@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -278,6 +280,19 @@ func TestAGateThatCannotSeeStartsNothing(t *testing.T) {
 		"a damaged term file":   func(o *Options, _ string) string { write(o.TermFile, "{"); return o.TermFile },
 		"a damaged run file":    func(o *Options, _ string) string { write(o.RunFile, "{"); return o.RunFile },
 		"a damaged rewind file": func(o *Options, _ string) string { write(o.RewindFile, "{"); return o.RewindFile },
+		"no right to read the index": func(_ *Options, index string) string { forbid(t, index); return index },
+		"no right to read the term":  func(o *Options, _ string) string { forbid(t, o.TermFile); return o.TermFile },
+		"no right to read a binary log": func(_ *Options, index string) string {
+			log := filepath.Join(filepath.Dir(index), "b.000003")
+			forbid(t, log)
+			return log
+		},
+		"no right to write beside the last binary log": func(_ *Options, index string) string {
+			if err := os.Chmod(filepath.Dir(index), 0o500); err != nil {
+				t.Fatal(err)
+			}
+			return filepath.Dir(index)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -296,7 +311,8 @@ func TestAGateThatCannotSeeStartsNothing(t *testing.T) {
 			}
 			write(o.TermFile, string(text))
 			named := spoil(&o, index)
-			pending, err := prepare(t.Context(), o)
+			var pending *process.Rewind
+			asNobody(t, func() { pending, err = prepare(t.Context(), o) })
 			if err == nil || pending != nil || !strings.Contains(err.Error(), named) {
 				t.Errorf("prepared %+v; the error does not name %s: %v", pending, named, err)
 			}
@@ -305,6 +321,42 @@ func TestAGateThatCannotSeeStartsNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// forbid takes everybody's right to read a file away.
+func forbid(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Chmod(path, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// asNobody does something on a thread that has no more rights than the user who
+// owns the test's files.
+func asNobody(t *testing.T, do func()) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		do()
+		return
+	}
+	const nobody = 65534
+	err := filepath.WalkDir(filepath.Dir(t.TempDir()), func(path string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(path, nobody, nobody))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := syscall.Setfsuid(nobody); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Setfsuid(0); err != nil {
+			panic(err) // The thread must not go on like that.
+		}
+	}()
+	do()
 }
 
 // --- on a real server ---
