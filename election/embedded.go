@@ -43,8 +43,8 @@ type EmbeddedOptions struct {
 	AdvertiseClient string            // https URL under which clients find it; empty: ListenClientURL
 	Members         map[string]string // name to https peer URL of each member, this one included; the same everywhere
 	Token           string            // random name of the cluster; the same everywhere
-	// JoinExisting starts a member that was added to a running cluster in place of one whose data is lost. A member that
-	// lost its data must never start as one of a new cluster; etcd refuses that as long as it reaches another member.
+	// JoinExisting starts a member that was let into a running cluster and has never been there. Its folder says so until
+	// CameIn: a member that lost its data, or half came in, must never start as one of a new cluster.
 	JoinExisting bool
 	// CAFile signs all members' and clients' certificates; CertFile and KeyFile serve as server and client certificate,
 	// for clients and peers alike. All are PEM files; certificate and key are read again for each connection.
@@ -74,7 +74,7 @@ func StartEmbedded(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("etcd member %q: %w", o.Name, err)
 	}
-	if err := claimDir(o.Dir, marker{Token: o.Token, Name: o.Name}); err != nil {
+	if err := claimDir(o.Dir, marker{Token: o.Token, Name: o.Name, Joining: o.JoinExisting}); err != nil {
 		return nil, fmt.Errorf("etcd member %q: %w", o.Name, err)
 	}
 	etcd, err := startEtcd(config, fatal)

@@ -64,8 +64,23 @@ func (e *Embedded) Close() {
 // IsRaftLeader says whether this member leads etcd itself, as far as it knows.
 func (e *Embedded) IsRaftLeader() bool { return e.etcd.Server.Leader() == e.etcd.Server.MemberID() }
 
-// IsLearner says whether this member has no vote yet. It serves no clients then.
-func (e *Embedded) IsLearner() bool { return e.etcd.Server.IsLearner() }
+// CameIn notes that the member is of the cluster, once it is ready.
+func (e *Embedded) CameIn(dir, token string) error {
+	return claimDir(dir, marker{Token: token, Name: e.name})
+}
+
+// ID is what its cluster calls the member.
+func (e *Embedded) ID() uint64 { return uint64(e.etcd.Server.MemberID()) }
+
+// Serves says whether this member can serve clients: it is ready, and has a vote.
+func (e *Embedded) Serves() bool {
+	select {
+	case <-e.Ready():
+		return !e.etcd.Server.IsLearner()
+	default:
+		return false
+	}
+}
 
 // Votes says whether a member of that name is known that has a vote.
 func (e *Embedded) Votes(name string) bool {

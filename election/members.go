@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -124,8 +125,15 @@ func peerOf(m *pb.Member) string {
 	return u.Host
 }
 
-// JoinList returns what a member that was let in begins with: the peer URL of each member by name, its own by the name
-// given. It fails while nobody has let it in.
+// ErrNotListed means that etcd knows no member at that address, or of that id.
+var ErrNotListed = errors.New("etcd has no such member")
+
+// ErrWasThere means that etcd knows a member at that address that has been there: it must be removed before another one
+// without its data takes its place.
+var ErrWasThere = errors.New("etcd still lists the member whose data this host has not got any more: remove the server and add it again")
+
+// JoinList returns what a member that was let in and has never been there begins with: the peer URL of each member by
+// name, its own by the name given. Its error is ErrNotListed while nobody has let it in.
 func JoinList(ctx context.Context, client *clientv3.Client, name, peer string) (map[string]string, error) {
 	list, err := listMembers(ctx, client)
 	if err != nil {
@@ -135,6 +143,9 @@ func JoinList(ctx context.Context, client *clientv3.Client, name, peer string) (
 	for _, m := range list {
 		at := m.Name
 		if peerOf(m) == peer {
+			if len(m.ClientURLs) > 0 {
+				return nil, ErrWasThere
+			}
 			at, found = name, true
 		}
 		if at != "" && len(m.PeerURLs) > 0 {
@@ -147,5 +158,14 @@ func JoinList(ctx context.Context, client *clientv3.Client, name, peer string) (
 	return members, nil
 }
 
-// ErrNotListed means that etcd knows no member at that address.
-var ErrNotListed = errors.New("etcd has no member at that address")
+// IsListed returns nil if etcd has a member of that id, ErrNotListed if it has none.
+func IsListed(ctx context.Context, client *clientv3.Client, id uint64) error {
+	list, err := listMembers(ctx, client)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(list, func(m *pb.Member) bool { return m.ID == id }) {
+		return ErrNotListed
+	}
+	return nil
+}

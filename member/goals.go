@@ -355,12 +355,20 @@ func (w *worker) promote(ctx context.Context) error {
 func (w *worker) lock(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, accountsDeadline)
 	defer cancel()
-	if w.isOpen {
+	once := func(ctx context.Context) error {
 		return w.step("lock_accounts", func() error { return w.local().LockAccounts(ctx, w.spec.Attach) })
 	}
-	return w.insist(ctx, lockPatience, func(ctx context.Context) error {
-		return w.step("lock_accounts", func() error { return w.local().LockAccounts(ctx, w.spec.Attach) })
-	})
+	err := error(nil)
+	if w.isOpen {
+		err = once(ctx)
+	} else {
+		err = w.insist(ctx, lockPatience, once)
+	}
+	if errors.Is(err, replication.ErrNotPrepared) {
+		w.m.log.Warn("a server cannot attach", "error", err)
+		return nil // The others can, and nobody else.
+	}
+	return err
 }
 
 // insist does a step of a server that is closed for writes. If it is not done

@@ -55,6 +55,8 @@ type Options struct {
 	// CloneFile is where the daemon notes for itself and the gate that this server
 	// is being cloned.
 	CloneFile string
+	// LetGoFile is where the gate notes that mysqld was stopped past it.
+	LetGoFile string
 	// DataDir is the daemon's own folder: the term file is in it.
 	DataDir string
 	// Board is etcd.
@@ -115,6 +117,8 @@ type Member struct {
 	disk    atomic.Pointer[decide.Disk]
 	// unusable says why the data is not what its GTIDs say, empty where it is.
 	unusable atomic.Pointer[decide.Code]
+	// letGo is the run of mysqld that was stopped past its gate last.
+	letGo atomic.Pointer[string]
 	// notesMu keeps an older look at the notes from replacing a newer one.
 	notesMu sync.Mutex
 	// notices are what a human should know of the server and that keeps it from
@@ -285,6 +289,10 @@ func (m *Member) whyPending(ctx context.Context, snap replication.Snapshot) (loc
 	}
 	return locked
 }
+
+// Cluster returns the ID of the cluster that the server belongs to, or belonged to
+// last; empty for none.
+func (m *Member) Cluster() string { return m.terms.now().Cluster }
 
 // RecordSeen returns the highest version of the record ever seen here.
 func (m *Member) RecordSeen() uint64 { return m.terms.now().RecordSeen }

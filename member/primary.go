@@ -119,7 +119,7 @@ func (w *worker) primary(ctx context.Context) error {
 			w.m.log.Warn("the former replica's relay log is left behind", "error", err)
 		}
 	}
-	return nil
+	return w.accounts(ctx)
 }
 
 // keep brings an open primary's account locks and required acks in line, and
@@ -163,8 +163,12 @@ func (w *worker) keep(ctx context.Context) error {
 // accounts makes and drops those that the spec names, and keeps the locks.
 func (w *worker) accounts(ctx context.Context) error {
 	for _, a := range w.spec.Accounts {
-		if err := w.step("accounts", func() error { return w.local().AddAccounts(ctx, a) }); err != nil {
+		made, err := w.local().AddAccounts(ctx, a)
+		if err != nil {
 			return err
+		}
+		if made {
+			w.m.log.Info("accounts made", "of", a.Server)
 		}
 	}
 	if err := w.lock(ctx); err != nil {
@@ -173,7 +177,7 @@ func (w *worker) accounts(ctx context.Context) error {
 	if w.spec.Drop == "" {
 		return nil
 	}
-	return w.step("accounts", func() error { return w.local().DropAccounts(ctx, w.spec.Drop) })
+	return w.local().DropAccounts(ctx, w.spec.Drop)
 }
 
 // inject makes the empty transactions that the spec names and that are not here.

@@ -78,6 +78,13 @@ func (m *Member) lookAtNotes() process.Rewind {
 		code = decide.CodeCloneUnfinished
 	}
 	m.unusable.Store(&code)
+	if l, found, err := process.ReadLetGo(m.o.LetGoFile); err != nil {
+		m.log.Error("nothing that this server alone has is given up by itself", "error", err)
+		run := m.terms.now().Opened.Run // It may be this one.
+		m.letGo.Store(&run)
+	} else if found {
+		m.letGo.Store(&l.StartID)
+	}
 	return r
 }
 

@@ -63,6 +63,7 @@ type state struct {
 	// proofAt is the proof that the gate was told of last.
 	proofAt time.Time
 	past    bool // etcd's record is of the past; said once
+	foreign bool // what is remembered is of another cluster
 
 	last decide.Status
 }
@@ -83,7 +84,9 @@ func (s *state) loop(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		changed := s.m.o.Board.Changed()
-		s.takeSpec()
+		if err := s.takeSpec(); err != nil {
+			return err
+		}
 		if err := s.work(); err != nil {
 			return err
 		}
@@ -105,20 +108,34 @@ func (s *state) loop(ctx context.Context) error {
 }
 
 // takeSpec reads what has arrived from etcd.
-func (s *state) takeSpec() {
+func (s *state) takeSpec() error {
 	spec, record := s.m.o.Board.Own()
+	if record != nil && record.ID != "" {
+		_, member := decide.FindServer(record.Servers, s.m.o.Server)
+		foreign, err := s.m.terms.belongs(record.ID, member)
+		if err != nil {
+			return err
+		}
+		if foreign && !s.foreign {
+			s.m.log.Error("the daemon's folder remembers another cluster: nothing is done", "cluster", record.ID)
+		}
+		if s.foreign = foreign; foreign {
+			return nil
+		}
+	}
 	if record != nil && s.m.terms.sawRecord(record.Version) {
 		if !s.past {
 			s.past = true
 			s.m.log.Error(restoredMessage, "version", record.Version, "seen", s.m.RecordSeen())
 		}
-		return
+		return nil
 	}
 	s.past = false
 	if spec.Revision >= s.spec.Revision {
 		s.spec = spec
 	}
 	s.record = record
+	return nil
 }
 
 // processChanged takes the watcher's word for the mysqld process.
@@ -261,10 +278,16 @@ func (s *state) report() {
 		ServerUUID: s.snap.ServerUUID,
 		Empty:      s.empty && s.checked == s.proc.StartID && s.proc.Process == decide.ProcessRunning && s.m.terms.now().Term == 0,
 	}
+	if s.foreign {
+		st.TermSeen = 0 // It says nothing of this one's.
+	}
 	known := s.m.terms.now()
 	st.TailOf, st.FollowedTerm = known.tailOf(), known.FollowedTerm
 	if st.TailOf > 0 && known.Opened.ServerUUID != "" {
 		st.ServerUUID = known.Opened.ServerUUID // A restart may have brought a new one since.
+	}
+	if run := s.m.letGo.Load(); run != nil && st.TailOf > 0 && *run == known.Opened.Run {
+		st.LetGo = true
 	}
 	if notices := s.m.notices.Load(); notices != nil {
 		st.Notices = *notices

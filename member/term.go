@@ -28,6 +28,8 @@ type termFile struct {
 type terms struct {
 	// Term is the highest term seen.
 	Term uint64 `json:"term"`
+	// Cluster is the ID of the cluster that all this was seen in, empty for none.
+	Cluster string `json:"cluster,omitempty"`
 	// RecordSeen is the highest version of the record seen (S1).
 	RecordSeen uint64 `json:"record_seen,omitempty"`
 	process.Opened
@@ -64,6 +66,26 @@ func (t *termFile) saw(term uint64) error {
 	next := t.seen
 	next.Term = term
 	return t.write(next)
+}
+
+// belongs notes durably that the server is one of a cluster, and tells whether what
+// is remembered is of another. One that has left its cluster forgets in which terms
+// it followed and was open: what it gets from then on is nobody's business here.
+func (t *termFile) belongs(cluster string, member bool) (foreign bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	next := t.seen
+	switch {
+	case next.Cluster != "" && next.Cluster != cluster:
+		return true, nil
+	case member && next.Cluster == "":
+		next.Cluster = cluster
+	case !member && (t.followedTerm != 0 || next.Opened != (process.Opened{})):
+		next.Opened, t.followedTerm = process.Opened{}, 0
+	default:
+		return false, nil
+	}
+	return false, t.write(next)
 }
 
 const restoredMessage = "etcd was restored from an old backup: nothing is taken from it"

@@ -62,7 +62,11 @@ func (l *lead) watchEtcd(ctx context.Context) {
 			l.o.o.Logger.Warn("changing the members of etcd", "step", c.Step, "server", c.Server, "peer", c.Peer)
 			if err := l.o.o.Etcd.Change(ctx, c); err != nil && ctx.Err() == nil {
 				l.o.o.Logger.Warn("the members of etcd were not changed, will be tried again", "step", c.Step, "server", c.Server, "error", err)
-				<-tick.C
+				select {
+				case <-tick.C:
+				case <-ctx.Done():
+					return
+				}
 			}
 		}
 	}

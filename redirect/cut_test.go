@@ -27,6 +27,8 @@ func TestWhichRoutesCutASession(t *testing.T) {
 		{name: "a greater term without a writer cuts", next: Route{Term: 5}},
 		{name: "no writer in the same term stays", next: Route{Term: 4}, wantStay: true},
 		{name: "other readers stay", next: Route{Term: 4, Writer: &db1.Target, Readers: []Target{db2.Target}}, wantStay: true},
+		{name: "a read with a server that has left the cluster is cut", read: true, readers: []Target{db2.Target}, next: of(toWriter(4, db1), "db1", "db3")},
+		{name: "a read with one that is there stays", read: true, readers: []Target{db2.Target}, next: of(toWriter(4, db1), "db1", "db2"), wantStay: true},
 		{name: "a read that fell back to the writer is cut with it", read: true, next: toWriter(5, db2)},
 		{name: "a read with a replica stays when the term changes", read: true, readers: []Target{db2.Target}, next: toWriter(5, db1), wantStay: true},
 	}
@@ -51,6 +53,12 @@ func TestWhichRoutesCutASession(t *testing.T) {
 			r.diary.waitClosed(t, CauseNewTerm)
 		})
 	}
+}
+
+// of returns the route in a cluster of those servers.
+func of(route Route, servers ...string) Route {
+	route.Servers = servers
+	return route
 }
 
 // inForce tells whether the follower has applied the route.

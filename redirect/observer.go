@@ -24,7 +24,7 @@ const (
 	CauseLost Cause = "connection_lost"
 	// CauseSilent: one of the two peers acknowledged nothing of what was sent to it for 10 s.
 	CauseSilent Cause = "peer_silent"
-	// CauseNewTerm: the session belonged to a former primary or term and was cut.
+	// CauseNewTerm: the session belonged to a former primary or term, or to a server that has left the cluster, and was cut.
 	CauseNewTerm Cause = "new_term"
 	// CauseShutdown: the redirector was stopped.
 	CauseShutdown Cause = "shutdown"

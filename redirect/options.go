@@ -23,6 +23,8 @@ type Route struct {
 	Writer *Target
 	// Readers are the replicas that are fresh enough to be read from.
 	Readers []Target
+	// Servers are the names of all servers of the cluster. Sessions with another are cut, unless there are none.
+	Servers []string
 }
 
 // Router tells the redirector where connections go.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -13,7 +14,7 @@ var (
 	errServerClosed = errors.New("the server closed")
 	errLost         = errors.New("a connection broke")
 	errSilent       = errors.New("a peer acknowledges nothing")
-	errNewTerm      = errors.New("the session belongs to a former primary or term")
+	errNewTerm      = errors.New("the session belongs to a former primary or term, or to a server that has left the cluster")
 	errShutdown     = errors.New("the redirector stops")
 	errHoldExpired  = errors.New("the hold ran out")
 	errRouteChanged = errors.New("the route changed") // ends a dial, never a session
@@ -108,7 +109,7 @@ func (a aim) mayOpen(route Route) bool {
 // whose plan is under way: its sessions are that plan's business as long as the term stands.
 func (a aim) mayStay(route Route) bool {
 	if !a.writer {
-		return true
+		return len(route.Servers) == 0 || slices.Contains(route.Servers, a.target.Server)
 	}
 	return route.Term <= a.term && (route.Writer == nil || *route.Writer == a.target)
 }

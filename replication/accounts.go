@@ -51,8 +51,9 @@ type replicationAccount struct {
 
 // LockAccounts locks the replication accounts of all servers except those in
 // attach, which it unlocks, and ends the sessions of the locked ones until none
-// is left. None of it is written to the binary log. It fails with
-// ErrNotPrepared where an account of attach does not exist.
+// is left. None of it is written to the binary log. Where an account of attach
+// does not exist it fails with ErrNotPrepared after all that: it keeps its own
+// server out and nobody else.
 func (l *Local) LockAccounts(ctx context.Context, attach []string) error {
 	const doing = "lock the replication accounts"
 	accounts, err := l.replicationAccounts(ctx)
@@ -72,16 +73,16 @@ func (l *Local) LockAccounts(ctx context.Context, attach []string) error {
 			change = append(change, replicationAccount{a.user, a.host, lock})
 		}
 	}
-	for _, server := range attach {
-		if user := ReplicationUser(server); !exists[user] {
-			return l.wrap(doing, fmt.Errorf("%w: there is no account %s", ErrNotPrepared, user))
-		}
-	}
 	if err := l.setLocks(ctx, change); err != nil {
 		return l.wrap(doing, err)
 	}
 	if err := l.endSessions(ctx, locked); err != nil {
 		return l.wrap("end the sessions of locked accounts", err)
+	}
+	for _, server := range attach {
+		if user := ReplicationUser(server); !exists[user] {
+			return l.wrap(doing, fmt.Errorf("%w: there is no account %s", ErrNotPrepared, user))
+		}
 	}
 	return nil
 }

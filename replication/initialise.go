@@ -76,14 +76,25 @@ func (l *Local) Initialise(ctx context.Context, accounts []decide.Account) (err 
 	return nil
 }
 
-// AddAccounts makes the accounts of a server that joins on the open primary, or
-// corrects what differs, and lets them into the binary log. A new replication
-// account is locked: LockAccounts unlocks it when its server may attach (S3).
-func (l *Local) AddAccounts(ctx context.Context, a decide.Account) error {
+// AddAccounts makes the accounts of a server on the open primary where any is
+// missing or has another password, and lets that into the binary log. A new
+// replication account is locked: LockAccounts unlocks it when its server may attach
+// (S3). It reports whether there was anything to do.
+func (l *Local) AddAccounts(ctx context.Context, a decide.Account) (bool, error) {
+	const doing = "make accounts"
 	if err := checkAccount(a); err != nil {
-		return l.wrap("make accounts", err)
+		return false, l.wrap(doing, err)
 	}
-	return l.makeAccounts(ctx, a, " ACCOUNT LOCK")
+	want, have := 3, 0
+	if a.Witness {
+		want = 1
+	}
+	err := l.row(ctx, doing, `SELECT COUNT(*) FROM mysql.user WHERE Host = '%' AND (User IN (?, ?) AND authentication_string = ? OR User = ? AND authentication_string = ?)`,
+		[]any{ReplicationUser(a.Server), CloneUser(a.Server), a.ReplicationHash, ProbeUser(a.Server), a.ProbeHash}, &have)
+	if err != nil || have == want {
+		return false, err
+	}
+	return true, l.makeAccounts(ctx, a, " ACCOUNT LOCK")
 }
 
 // DropAccounts drops all accounts of a server that leaves from the open primary,

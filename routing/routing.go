@@ -50,6 +50,7 @@ type Router struct {
 	writer  *redirect.Target
 	fresh   map[string]bool
 	missed  map[string]int
+	known   int // servers of the cluster
 }
 
 // New returns a router; Run feeds it.
@@ -63,6 +64,7 @@ func (r *Router) Route() redirect.Route {
 	defer r.mu.Unlock()
 	route := redirect.Route{Term: r.term, Writer: r.writer}
 	addresses := r.o.Servers()
+	route.Servers = slices.Sorted(maps.Keys(addresses))
 	names := make([]string, 0, len(r.fresh))
 	for name := range r.fresh {
 		names = append(names, name)
@@ -160,14 +162,16 @@ func (r *Router) askAll(ctx context.Context) {
 	}
 }
 
-// forget drops the replicas that have left the cluster.
+// forget drops the replicas that have left the cluster, and tells.
 func (r *Router) forget(servers map[string]string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before := len(r.fresh)
+	left := r.known
+	r.known = len(servers)
 	maps.DeleteFunc(r.fresh, func(name string, _ bool) bool { return servers[name] == "" })
 	maps.DeleteFunc(r.missed, func(name string, _ int) bool { return servers[name] == "" })
-	if len(r.fresh) != before {
+	if len(r.fresh) != before || left > r.known {
 		r.tell()
 	}
 }

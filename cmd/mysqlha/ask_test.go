@@ -174,7 +174,7 @@ func TestCommandsAskADaemon(t *testing.T) {
 		{"the servers of the record are listed", []string{"server", "--context", recorded}, 0, "db1     10.0.0.1:3306  10.0.0.1:8008  10.0.0.1:2380\n", ""},
 		{"and who would like to join", []string{"server", "--context", recorded}, 0, "mysqlha server add db4\n", ""},
 		{"as JSON", []string{"server", "--context", recorded, "-o", "json"}, 0, `"applicants": [`, ""},
-		{"a server joins", []string{"server", "add", "--context", good, "--no-wait", "db4"}, 0, "db4 joins: the servers will be db1, db2, db4\n", ""},
+		{"a server joins", []string{"server", "add", "--context", recorded, "--no-wait", "db4"}, 0, "db4 joins: the servers will be db1, db2, db4\n", ""},
 		{"and it is waited for", []string{"server", "add", "--context", good, "db2"}, 0, "db2 is of the cluster and in sync after ", ""},
 		{"a server leaves", []string{"server", "remove", "--context", good, "--no-wait", "db9"}, 0, "db9 leaves: the servers will be db1, db2\n", ""},
 		{"and is waited for until it has", []string{"server", "remove", "--context", good, "db9"}, 0, "db9 has left after ", ""},

@@ -103,6 +103,9 @@ func (t tool) changeServers(c *cli.Context, word string, request func(string) ap
 	}
 	name := c.Args().First()
 	_, err := ask(t, c, func(ctx context.Context, client *api.Client, _ string) (changed, error) {
+		if request(name).Add != "" {
+			t.awaitRegistered(ctx, client, name)
+		}
 		wanted, err := client.ChangeServers(ctx, request(name))
 		r := changed{Server: name, Servers: decide.ServerNames(wanted)}
 		if err != nil || c.Bool("no-wait") {
@@ -121,6 +124,21 @@ func (t tool) changeServers(c *cli.Context, word string, request func(string) ap
 	}, text)
 	return err
 }
+
+// awaitRegistered waits while a server's daemon is not known to the others, for as
+// long as an answer may take: it may have just started, or just left.
+func (t tool) awaitRegistered(ctx context.Context, client *api.Client, name string) {
+	deadline, _ := ctx.Deadline()
+	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-answerReserve))
+	defer cancel()
+	_ = t.await(ctx, client, name, func(c api.Cluster, _ time.Duration) (bool, error) { // What it lacks, the daemon says.
+		_, err := serverOf(c, name)
+		return err == nil || slices.Contains(c.Applicants, name), nil
+	})
+}
+
+// answerReserve is what is left of the time for an answer after that.
+const answerReserve = 3 * time.Second
 
 // arrived tells whether a server counts: it is in sync, or, where the primary
 // acknowledges alone and nobody is, it follows.

@@ -227,7 +227,9 @@ func (b *backend) changedServers(r decide.Record, wanted []decide.Server, want a
 		wanted = r.Servers
 	}
 	next := slices.DeleteFunc(slices.Clone(wanted), func(s decide.Server) bool { return s.Name == want.Remove })
-	if want.Remove != "" && len(next) == len(wanted) {
+	_, leaves := decide.FindServer(r.Servers, want.Remove)
+	_, left := decide.FindServer(b.d.applicants(), want.Remove)
+	if want.Remove != "" && len(next) == len(wanted) && !leaves && !left {
 		return nil, fmt.Errorf("%q is not a server of this cluster", want.Remove)
 	}
 	if _, already := decide.FindServer(next, want.Add); want.Add != "" && !already {
@@ -249,6 +251,9 @@ func (b *backend) mayJoin(ctx context.Context, name string) error {
 	defer cancel()
 	if _, already := b.d.server(name); already {
 		return nil
+	}
+	if m, r := b.d.bus.State().Members[name], b.d.bus.State().Record; m.Cluster != "" && m.Cluster != r.ID {
+		return &api.RefusedError{Reason: fmt.Sprintf("%s was a server of another cluster: empty mysqld's data directory and the daemon's data_dir there, and start it anew", name)}
 	}
 	live, err := b.d.ask(ctx, name)
 	switch {

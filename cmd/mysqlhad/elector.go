@@ -176,6 +176,9 @@ func (e *elector) register(ctx context.Context, proven func(r decide.Record, sen
 		}
 		registered.Self = &self
 	}
+	if m := e.d.member; m != nil {
+		registered.Cluster = m.member.Cluster()
+	}
 	value, err := json.Marshal(registered)
 	if err != nil {
 		return fmt.Errorf("register %s: %w", cfg.Name, err)

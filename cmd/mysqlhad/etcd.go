@@ -23,6 +23,9 @@ type etcdRole struct {
 	dir  string
 	self config.EtcdMember
 
+	// coming: it was let in, and has not been seen to have come in. Only run's.
+	coming bool
+
 	mu      sync.Mutex
 	running *election.Embedded // nil while it is not of the cluster
 }
@@ -37,7 +40,11 @@ func newEtcdRole(ctx context.Context, d *daemon) (*etcdRole, error) {
 			r.self = m
 		}
 	}
-	if d.cfg.Join && !election.HasData(r.dir) {
+	joining, err := election.IsJoining(r.dir)
+	if err != nil {
+		return nil, err
+	}
+	if joining || d.cfg.Join && !election.HasData(r.dir) {
 		d.log.Info("this host's member of etcd waits until it is let in")
 		return r, nil
 	}
@@ -99,18 +106,28 @@ func (r *etcdRole) run(ctx context.Context) error {
 			}
 			continue
 		}
+		var ready <-chan struct{}
+		if r.coming {
+			ready = member.Ready()
+		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-ready:
+			r.coming = false
+			if err := member.CameIn(r.dir, r.d.cfg.Etcd.Embedded.Token); err != nil {
+				return err
+			}
 		case err := <-member.Err():
 			if ctx.Err() != nil {
 				return nil
 			}
+			id := member.ID()
 			r.close()
-			if !r.removed(ctx) {
+			if !r.removed(ctx, id) {
 				return fmt.Errorf("embedded etcd ended: %w", err)
 			}
-			aside, err := election.SetAside(r.dir, time.Now())
+			aside, err := r.setAside()
 			if err != nil {
 				return err
 			}
@@ -119,12 +136,16 @@ func (r *etcdRole) run(ctx context.Context) error {
 	}
 }
 
-// removed tells whether the others say that etcd has no such member.
-func (r *etcdRole) removed(ctx context.Context) bool {
+func (r *etcdRole) setAside() (string, error) {
+	return election.SetAside(r.dir, r.d.cfg.Etcd.Embedded.Token, r.d.cfg.Name, time.Now())
+}
+
+// removed tells whether the others say that etcd has no member of that id.
+func (r *etcdRole) removed(ctx context.Context, id uint64) bool {
 	ctx, cancel := context.WithTimeout(ctx, removedPatience)
 	defer cancel()
 	for {
-		_, err := election.JoinList(ctx, r.d.client, r.d.cfg.Name, r.self.Peer)
+		err := election.IsListed(ctx, r.d.client, id)
 		if err == nil || errors.Is(err, election.ErrNotListed) {
 			return err != nil
 		}
@@ -136,10 +157,12 @@ func (r *etcdRole) removed(ctx context.Context) bool {
 	}
 }
 
-// join waits until the others have let the member in, and starts it then.
+// join waits until the others have let the member in, and starts it then. One that
+// may have come in already, before this daemon was ended, is looked at first.
 func (r *etcdRole) join(ctx context.Context) error {
 	tick := time.NewTicker(joinPoll)
 	defer tick.Stop()
+	told := ""
 	for {
 		select {
 		case <-ctx.Done():
@@ -147,10 +170,22 @@ func (r *etcdRole) join(ctx context.Context) error {
 		case <-tick.C:
 		}
 		members, err := election.JoinList(ctx, r.d.client, r.d.cfg.Name, r.self.Peer)
-		if err != nil {
+		switch {
+		case errors.Is(err, election.ErrWasThere) && election.HasData(r.dir):
+			members = map[string]string{r.d.cfg.Name: "https://" + r.self.Peer} // What counts is in its data.
+		case errors.Is(err, election.ErrWasThere) && told != err.Error():
+			told = err.Error()
+			r.d.log.Error("this host's member of etcd cannot come in", "reason", err)
+			continue
+		case err != nil:
 			continue // Not yet, or etcd is out of reach.
+		case election.HasData(r.dir):
+			if err := election.DropData(r.dir); err != nil { // Of an attempt that never came in.
+				return err
+			}
 		}
 		r.d.log.Info("this host's member was let into etcd and starts", "members", len(members))
+		r.coming = true
 		return r.start(ctx, members, true)
 	}
 }
@@ -173,7 +208,7 @@ func (d *daemon) endpoints() []string {
 // localEtcd returns the endpoint of this host's own member of etcd, empty where
 // there is none that serves, or none beside it.
 func (d *daemon) localEtcd() string {
-	if e := d.etcd.current(); e == nil || e.IsLearner() || len(d.endpoints()) < 2 {
+	if e := d.etcd.current(); e == nil || !e.Serves() || len(d.endpoints()) < 2 {
 		return ""
 	}
 	return "https://" + d.etcd.self.Client

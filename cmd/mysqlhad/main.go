@@ -135,7 +135,7 @@ func runGuard(c *cli.Context, stderr io.Writer) (int, error) {
 	defer daemon.Close()
 	return guard.Run(c.Context, guard.Options{
 		Ask: daemon.AdviseStart, TermFile: member.TermFile(cfg.DataDir), RewindFile: rewindFile(cfg), CloneFile: cloneFile(cfg), AsIs: c.Bool("as-is"),
-		Args: c.Args().Slice(), RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), FenceDeadline: cfg.Timings.FenceDeadline,
+		Args: c.Args().Slice(), RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), LetGoFile: letGoFile(cfg), FenceDeadline: cfg.Timings.FenceDeadline,
 		DataDir: cfg.MySQL.DataDir, Socket: cfg.MySQL.Socket,
 		User: cfg.MySQL.ControlUser, Password: controlPassword(cfg), Logger: log,
 	})

@@ -57,7 +57,7 @@ func (m *memberRole) close() {
 func (m *memberRole) memberOptions(e *elector, replicationPassword string) member.Options {
 	cfg := m.d.cfg
 	return member.Options{
-		Server: cfg.Name, Local: m.local, RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), RewindFile: rewindFile(cfg), CloneFile: cloneFile(cfg), ServerDataDir: cfg.MySQL.DataDir, DataDir: cfg.DataDir, Board: m.d.bus, Servers: m.d.sources,
+		Server: cfg.Name, Local: m.local, RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), RewindFile: rewindFile(cfg), CloneFile: cloneFile(cfg), LetGoFile: letGoFile(cfg), ServerDataDir: cfg.MySQL.DataDir, DataDir: cfg.DataDir, Board: m.d.bus, Servers: m.d.sources,
 		Executed: e.executed,
 		Replication: member.Replication{User: replication.ReplicationUser(cfg.Name), Password: replicationPassword, CAFile: cfg.TLS.CA,
 			SourceHeartbeat: cfg.Timings.SourceHeartbeat, NetTimeout: cfg.Timings.ReplicaNetTimeout},
@@ -77,6 +77,9 @@ func rewindFile(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "
 
 // cloneFile is where the daemon notes that the server is being cloned.
 func cloneFile(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "clone.json") }
+
+// letGoFile is where the gate notes that mysqld was stopped past it.
+func letGoFile(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "let-go.json") }
 
 // AdviseStart answers the gate by the record as it stands in etcd now.
 func (m *memberRole) AdviseStart(ctx context.Context, term uint64, waited time.Duration) (decide.StartAnswer, error) {

@@ -53,7 +53,7 @@ func (d *decider) beginBootstrap() Decision {
 	if d.noteDuplicateIDs() || !ready {
 		return Decision{Reason: ReasonNoRecord, Detail: "not every server is ready for the first term"}
 	}
-	r := Record{Servers: d.Configured, Primary: first, RequiredAcks: d.settings.RequiredAcks, Durability: d.settings.Durability,
+	r := Record{ID: d.planID(PlanBootstrap), Servers: d.Configured, Accounts: accounts, Primary: first, RequiredAcks: d.settings.RequiredAcks, Durability: d.settings.Durability,
 		Plan: &Plan{ID: d.planID(PlanBootstrap), Kind: PlanBootstrap, Reason: ReasonBootstrap, Leader: d.Self}}
 	if r.Durability == "" {
 		r.Durability = DurabilityLossless

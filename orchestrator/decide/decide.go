@@ -149,7 +149,6 @@ func (d *decider) inPhase() time.Duration {
 func (d *decider) finish(r *Record, result string) *History {
 	p := *r.Plan
 	p.Marks = append(p.Marks, Mark{Name: "done", At: d.now})
-	p.Account = Account{} // The history is for people.
 	r.Plan = nil
 	return &History{
 		Term: r.Term, Plan: p, Primary: r.Primary, InSync: slices.Clone(r.InSync),

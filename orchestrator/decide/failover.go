@@ -384,7 +384,7 @@ func (d *decider) moreFollowers(p *Plan) []string {
 		if name == p.Candidate || slices.Contains(p.NewInSync, name) || !d.reachable(name) {
 			continue
 		}
-		if d.unusable(name) || len(d.Statuses[name].Findings) > 0 {
+		if d.unusable(name) || len(d.Statuses[name].Findings) > 0 || d.leaving(name) {
 			continue // Its data is not what it says, or it may not keep what it acknowledges.
 		}
 		if d.stands(name) && p.Target.Contains(d.Seen[name].Live.All()) {

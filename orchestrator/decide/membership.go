@@ -262,7 +262,7 @@ func (d *decider) standing(r Record) map[string]Spec {
 		}
 	}
 	specs[r.Primary] = Spec{Goal: GoalPrimary, Term: r.Term, Attach: sorted(attach),
-		InSync: sorted(r.InSync), RequiredAcks: r.RequiredAcks, Suspended: r.Suspended, Inject: d.injected(r)}
+		InSync: sorted(r.InSync), RequiredAcks: r.RequiredAcks, Suspended: r.Suspended, Inject: d.injected(r), Accounts: r.Accounts}
 	return specs
 }
 

@@ -84,6 +84,7 @@ const (
 	CodeErrant               Code = "errant"
 	CodeAtRisk               Code = "at-risk"
 	CodePolicyWaits          Code = "policy-waits"
+	CodeForeignCluster       Code = "foreign-cluster"
 	CodeEtcdMember           Code = "etcd-member"
 	CodeSuspendedAndDead     Code = "suspended-and-dead"
 	CodeWaitingForSilence    Code = "waiting-for-silence"

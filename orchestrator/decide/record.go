@@ -149,9 +149,12 @@ type Record struct {
 	Base gtid.Set `json:"base"`
 	// Published is when this term was published, by the leader's clock.
 	Published time.Time `json:"published,omitzero"`
+	// ID tells this cluster from any other, from its first term on.
+	ID string `json:"id,omitempty"`
 	// Servers are those of the cluster. Until they stand here they are those of the
-	// configuration.
-	Servers []Server `json:"servers,omitempty"`
+	// configuration. Accounts are theirs and the witnesses', which the primary keeps.
+	Servers  []Server  `json:"servers,omitempty"`
+	Accounts []Account `json:"accounts,omitempty"`
 	// Plan is the open plan, nil when none is.
 	Plan *Plan `json:"plan,omitempty"`
 }
@@ -245,9 +248,8 @@ type Plan struct {
 	// NewInSync are the replicas that may acknowledge to the candidate. The
 	// plan lists them before they are enabled (S3).
 	NewInSync []string `json:"new_in_sync,omitempty"`
-	// Joining is the new server and Account its accounts (join).
+	// Joining is the new server (join).
 	Joining *Server `json:"joining,omitempty"`
-	Account Account `json:"account,omitzero"`
 	// Server is the one that leaves (removal, leave) or joins.
 	Server string `json:"server,omitempty"`
 	// RequiredAcks is the new k (raising it).

@@ -116,7 +116,7 @@ func (d *decider) discardable(r Record, name string, errant gtid.Set) bool {
 		newest++ // Of the choice that is journaled.
 	}
 	complete := func(term uint64) bool { return term > 0 && term < newest && term >= r.CompleteSince }
-	if st.ServerUUID == "" || st.Weakened {
+	if st.ServerUUID == "" || st.Weakened || st.LetGo {
 		return false
 	}
 	own, others := false, false
@@ -173,7 +173,7 @@ func (d *decider) furnish(r Record) map[string]Spec {
 		return specs
 	}
 	for _, name := range d.Servers {
-		if name == p.Candidate || slices.Contains(fit, name) || !d.reachable(name) {
+		if name == p.Candidate || slices.Contains(fit, name) || !d.reachable(name) || len(d.Statuses[name].Findings) > 0 || d.leaving(name) {
 			continue
 		}
 		if slices.Contains(p.NewInSync, name) {
@@ -277,6 +277,8 @@ func (d *decider) noteStanding(name string, spec Spec) {
 			d.wait(CodeDiverged, name, out+fmt.Sprintf("; they were called harmless, and %s makes empty ones of the same names", d.Record.Primary), "")
 		case !d.mayClone() && !d.givenUp(name, spec.Errant):
 			d.wait(CodeDiverged, name, out+fmt.Sprintf("; auto_rejoin is %s, so it is not built anew by itself", d.Policy.AutoRejoin), "mysqlha rejoin "+name+" --discard, or mysqlha settings set auto_rejoin=clone")
+		case d.Statuses[name].LetGo && !d.givenUp(name, spec.Errant):
+			d.wait(CodeDiverged, name, out+"; its mysqld was stopped past its gate, so clients may have been told OK", "look at them with mysqlbinlog, and decide: mysqlha rejoin "+name)
 		case !d.discardable(*d.Record, name, spec.Errant):
 			d.wait(CodeDiverged, name, out, "look at them with mysqlbinlog; somebody may have been told of them, so a human must decide: mysqlha rejoin "+name)
 		case d.whyNoRoom(name) != "":

@@ -38,6 +38,7 @@ func TestS7_OnlyWhatNobodyWasToldOfIsReplacedByAClone(t *testing.T) {
 		{"it has followed since", "a:1-13", func(_ *Record, s *Status) { s.TailOf = 0 }, GoalStand},
 		{"it was open in the term that is", "a:1-13", func(_ *Record, s *Status) { s.TailOf = 2 }, GoalStand},
 		{"it acknowledged without replicas", "a:1-13", func(_ *Record, s *Status) { s.Weakened = true }, GoalStand},
+		{"it was stopped past its gate", "a:1-13", func(_ *Record, s *Status) { s.LetGo = true }, GoalStand},
 		{"whose they are is not known", "a:1-13", func(_ *Record, s *Status) { s.ServerUUID = "" }, GoalStand},
 		{"others' that it received", "a:1-12,d:1", func(_ *Record, s *Status) { s.TailOf, s.FollowedTerm = 0, 1 }, GoalClone},
 		{"others', in a term before an incomplete one", "a:1-12,d:1", func(r *Record, s *Status) { s.FollowedTerm, r.CompleteSince = 1, 2 }, GoalStand},
@@ -393,6 +394,13 @@ func TestS5S7_AFailoverClonesOverNothingThatSomebodyMayHaveBeenToldOf(t *testing
 	}
 }
 
+func TestS5_AServerThatCannotBeTheFollowerIsNotBuiltAnewForIt(t *testing.T) {
+	c, _ := alone(t, gs("a:1-13"), func(_ *Record, s *Status) { s.Findings = []Finding{{Code: CodeBadVariable}} })
+	if c.Specs["a"].Goal != GoalStand {
+		t.Errorf("a is asked to %s", c.Specs["a"].Goal)
+	}
+}
+
 func TestS5_AFailoverWithEnoughFollowersBuildsNobodyAnew(t *testing.T) {
 	c := chosen(t).did("b", gs("a:1-12"), none)
 	c.returns("a", "a2", gs("a:1-13"))
@@ -401,5 +409,18 @@ func TestS5_AFailoverWithEnoughFollowersBuildsNobodyAnew(t *testing.T) {
 	c.status("a", func(s *Status) { s.State, s.SpecRevision, s.Plan = SpecDone, c.Specs["a"].Revision, c.Specs["a"].Plan })
 	if c.settle(); c.Specs["a"].Goal != GoalStand {
 		t.Errorf("a is asked to %s while c lives", c.Specs["a"].Goal)
+	}
+}
+
+func TestACloneGoesOnWhenAFailoverFindsAnotherFollower(t *testing.T) {
+	c, _ := alone(t, gs("a:1-13"), func(*Record, *Status) {})
+	spec := c.Specs["a"]
+	c.Servers = append(c.Servers, "d")
+	c.returns("d", "d1", gs("a:1-5"))
+	c.specs(map[string]Spec{"d": {Goal: GoalStand, Term: 1, Plan: c.Record.Plan.ID}})
+	c.did("d", gs("a:1-5"), none)
+	c.settle()
+	if c.Specs["d"].Goal != GoalFollow || !c.Specs["a"].Equal(spec.Spec) {
+		t.Errorf("d is asked to %s, a to %s", c.Specs["d"].Goal, c.Specs["a"].Goal)
 	}
 }

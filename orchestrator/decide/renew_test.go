@@ -60,6 +60,7 @@ func TestS2S5S10_ALonePrimaryBeginsANewTermWithAClone(t *testing.T) {
 		t.Fatalf("c is asked to %s", spec.Goal)
 	}
 	c.did("a", gs("a:1-12"), none).did("c", gs("a:1-12"), none)
+	c.status("a", func(s *Status) { s.Weakened = true }) // It has all the same what anybody was told of.
 	c.settle()
 	if r := c.Record; r.Term != 4 || r.Primary != "a" || !r.Complete || len(r.InSync) != 1 || r.InSync[0] != "c" || r.Runs["c"] != "c3" {
 		t.Errorf("the record %+v", r)

@@ -79,6 +79,10 @@ func withoutServer(servers []Server, name string) []Server {
 	return slices.DeleteFunc(slices.Clone(servers), func(s Server) bool { return s.Name == name })
 }
 
+func withoutAccount(accounts []Account, server string) []Account {
+	return slices.DeleteFunc(slices.Clone(accounts), func(a Account) bool { return a.Server == server })
+}
+
 // CheckServers returns an error that says why the cluster of the record cannot
 // have these servers instead of its own.
 func (r Record) CheckServers(wanted []Server) error {
@@ -103,7 +107,7 @@ func (r Record) CheckServers(wanted []Server) error {
 	stay := slices.DeleteFunc(slices.Clone(r.InSync), func(n string) bool { return slices.Contains(leave, n) })
 	switch {
 	case slices.Contains(leave, r.Primary):
-		return fmt.Errorf("%s is the primary and cannot leave: another must be primary first", r.Primary)
+		return fmt.Errorf("%s is the primary and cannot leave: let another be primary first, by stopping its mysqld through its gate, say", r.Primary)
 	case r.Durability != DurabilityAsync && len(wanted) <= r.RequiredAcks:
 		return fmt.Errorf("%d servers cannot give %d acknowledgements to a primary: lower required_acks first, or have another server join", len(wanted), r.RequiredAcks)
 	case len(leave) > 0 && !r.Suspended && len(stay) < r.RequiredAcks:
@@ -129,7 +133,7 @@ func (d *decider) followServers() (Decision, bool) {
 	switch {
 	case len(r.Servers) == 0 && len(d.Configured) > 0:
 		next := r.clone()
-		next.Servers = d.Configured
+		next.Servers, next.ID = d.Configured, d.planID(PlanBootstrap)
 		return Decision{Reason: ReasonPolicyChanged, Detail: "the servers of the configuration are those of the record from now on", Change: &Change{Record: &next}}, true
 	case d.Policy == nil || d.Policy.Servers == nil || d.Statuses[r.Primary].OpenTerm != r.Term:
 		return Decision{}, false
@@ -159,6 +163,9 @@ func (d *decider) join(s Server) (Decision, bool) {
 	case !lives || m.Account.ReplicationHash == "":
 		d.wait(CodeWaitingForServers, s.Name, s.Name+" shall join, and the daemon beside it has not registered", "start mysqlhad on "+s.Name)
 		return Decision{}, false
+	case m.Cluster != "" && m.Cluster != r.ID:
+		d.wait(CodeForeignCluster, s.Name, s.Name+" shall join, and its daemon's folder is that of another cluster's server", "empty mysqld's data directory and the daemon's data_dir on "+s.Name+", or mysqlha server remove "+s.Name)
+		return Decision{}, false
 	case !r.Suspended && d.countAcking(r.InSync) < r.RequiredAcks:
 		d.wait(CodePolicyWaits, s.Name, s.Name+" shall join, and its accounts cannot be made while too few replicas acknowledge", "bring the other servers back")
 		return Decision{}, false
@@ -167,7 +174,8 @@ func (d *decider) join(s Server) (Decision, bool) {
 	}
 	next := r.clone()
 	next.Plan = &Plan{ID: d.planID(PlanJoin), Kind: PlanJoin, Reason: ReasonPolicyChanged, Leader: d.Self, Server: s.Name,
-		Joining: &s, Account: m.Account, Evidence: s.Name + " joins the cluster"}
+		Joining: &s, Evidence: s.Name + " joins the cluster"}
+	next.Accounts = append(withoutAccount(next.Accounts, s.Name), m.Account)
 	next.Plan.advance(PhaseAccounts, d.now)
 	return Decision{Reason: ReasonPolicyChanged, Detail: next.Plan.Evidence, Change: d.change(next, d.rosterSpecs(next))}, true
 }
@@ -182,6 +190,12 @@ func (d *decider) leave(s Server) (Decision, bool) {
 	}
 	if s.Etcd.Peer != "" && (d.Etcd == nil || d.etcdSeen(s) != nil) {
 		return Decision{}, false // See etcdChange.
+	}
+	for _, name := range d.Servers {
+		if at := d.Specs[name]; at.Goal == GoalClone && at.Source == s.Name && !d.daemonGone(name) {
+			d.wait(CodePolicyWaits, s.Name, fmt.Sprintf("%s shall leave the cluster, and %s is being cloned from it", s.Name, name), "")
+			return Decision{}, false
+		}
 	}
 	if slices.Contains(r.InSync, s.Name) {
 		rest := without(r.InSync, s.Name)
@@ -198,6 +212,7 @@ func (d *decider) leave(s Server) (Decision, bool) {
 		return Decision{}, false // Its accounts go by a commit.
 	}
 	next := r.clone()
+	next.Accounts = withoutAccount(next.Accounts, s.Name)
 	next.Plan = &Plan{ID: d.planID(PlanLeave), Kind: PlanLeave, Reason: ReasonPolicyChanged, Leader: d.Self, Server: s.Name, Evidence: s.Name + " leaves the cluster"}
 	next.Plan.advance(PhaseAccounts, d.now)
 	return Decision{Reason: ReasonPolicyChanged, Detail: next.Plan.Evidence, Change: d.change(next, d.rosterSpecs(next))}, true
@@ -210,9 +225,7 @@ func (d *decider) rosterSpecs(r Record) map[string]Spec {
 	specs := d.standing(r)
 	primary := specs[r.Primary]
 	primary.Plan = p.ID
-	if p.Kind == PlanJoin {
-		primary.Accounts = []Account{p.Account}
-	} else {
+	if p.Kind == PlanLeave {
 		primary.Drop = p.Server
 		primary.Attach = without(primary.Attach, p.Server)
 		specs[p.Server] = Spec{Goal: GoalStand, Term: r.Term, Plan: p.ID, Why: "it leaves the cluster"}
@@ -238,6 +251,11 @@ func (d *decider) continueRoster() Decision {
 		result, detail = "completed", p.Server+" has left the cluster"
 	case d.inPhase() > 2*d.settings.RemovalDelay:
 		result, detail = "abandoned: the accounts were not changed", fmt.Sprintf("%s did not change the accounts of %s", r.Primary, p.Server)
+		if p.Kind == PlanJoin {
+			r.Accounts = withoutAccount(r.Accounts, p.Server)
+		} else if m, lives := d.Members[p.Server]; lives {
+			r.Accounts = append(withoutAccount(r.Accounts, p.Server), m.Account) // Some may be gone.
+		}
 	default:
 		d.wait(CodeWaitingForAcks, r.Primary, fmt.Sprintf("the accounts of %s change on %s", p.Server, r.Primary), "")
 		if specs := d.changed(d.rosterSpecs(r)); len(specs) > 0 {
@@ -272,6 +290,12 @@ func (d *decider) etcdSeen(s Server) *EtcdSeen {
 func (d *decider) etcdChange() *EtcdChange {
 	if d.Etcd == nil || d.Record == nil {
 		return nil
+	}
+	for _, m := range d.Etcd {
+		owned := slices.ContainsFunc(d.Record.Servers, func(s Server) bool { return s.Etcd.Peer == m.Peer })
+		if m.Learner && !owned { // Its server left while it was being added. It has no vote.
+			return &EtcdChange{Step: EtcdRemove, Peer: m.Peer}
+		}
 	}
 	for _, s := range d.Record.Servers {
 		if s.Etcd.Peer == "" {

@@ -58,7 +58,7 @@ func TestS3_AServerJoinsOnceItsAccountsAreMade(t *testing.T) {
 	}
 	c.registers("d").settle()
 	spec := c.Specs["a"]
-	if c.Record.Plan == nil || c.Record.Plan.Kind != PlanJoin || len(spec.Accounts) != 1 || spec.Accounts[0].Server != "d" || slices.Contains(spec.Attach, "d") {
+	if c.Record.Plan == nil || c.Record.Plan.Kind != PlanJoin || len(spec.Accounts) != 1 || spec.Accounts[0].Server != "d" || len(c.Record.Accounts) != 1 || slices.Contains(spec.Attach, "d") {
 		t.Fatalf("the plan %+v, the primary's spec %+v", c.Record.Plan, spec)
 	}
 	if len(c.Record.Servers) != 3 {
@@ -68,8 +68,8 @@ func TestS3_AServerJoinsOnceItsAccountsAreMade(t *testing.T) {
 	if c.Record.Plan != nil || !slices.Equal(ServerNames(c.Record.Servers), []string{"a", "b", "c", "d"}) || slices.Contains(c.Record.InSync, "d") {
 		t.Errorf("the plan %+v, the servers %v, in sync %v", c.Record.Plan, ServerNames(c.Record.Servers), c.Record.InSync)
 	}
-	if c.Specs["a"].Accounts != nil {
-		t.Error("the accounts stay in the spec")
+	if len(c.Specs["a"].Accounts) != 1 {
+		t.Error("the primary does not keep the accounts")
 	}
 }
 
@@ -257,5 +257,60 @@ func TestServersThatCannotBeAreRefused(t *testing.T) {
 		if (err == nil) != (tc.why == "") || err != nil && !strings.Contains(err.Error(), tc.why) {
 			t.Errorf("%v: %v, want %q", ServerNames(tc.wanted), err, tc.why)
 		}
+	}
+}
+
+func TestAServerOfAnotherClusterIsNotLetIn(t *testing.T) {
+	c := wants(t, "a", "b", "c", "d").registers("d")
+	c.Record.ID = "this"
+	m := c.Members["d"]
+	m.Cluster = "that"
+	c.Members["d"] = m
+	c.mustWait(c.settle(), CodeForeignCluster)
+	if c.Record.Plan != nil {
+		t.Fatalf("the plan %+v", c.Record.Plan)
+	}
+	m.Cluster = "this"
+	c.Members["d"] = m
+	if c.settle(); c.Record.Plan == nil {
+		t.Error("one that was of this cluster before is refused")
+	}
+}
+
+func TestS3_AServerThatLeavesFollowsNobodyInAFailover(t *testing.T) {
+	c := chosen(t).did("b", gs("a:1-12"), none).dies("c")
+	c.Policy = &Policy{Servers: named("b", "c")}
+	c.returns("a", "a2", gs("a:1-9"))
+	for range 2 {
+		c.status("a", func(s *Status) { s.State, s.SpecRevision, s.Plan = SpecDone, c.Specs["a"].Revision, c.Specs["a"].Plan })
+		c.settle()
+	}
+	if c.Specs["a"].Goal != GoalStand {
+		t.Errorf("a is asked to %s, and its accounts may be gone", c.Specs["a"].Goal)
+	}
+}
+
+func TestTheDonorOfACloneDoesNotLeaveMeanwhile(t *testing.T) {
+	c := wants(t, "a", "c", "d")
+	c.Record.Servers = named("a", "b", "c", "d")
+	c.Servers = append(c.Servers, "d")
+	c.returns("d", "d1", none)
+	c.specs(map[string]Spec{"d": {Goal: GoalClone, Term: 1, Plan: "x", Source: "b"}})
+	c.mustWait(c.settle(), CodePolicyWaits)
+	if c.Record.Plan != nil {
+		t.Errorf("the plan %+v", c.Record.Plan)
+	}
+}
+
+func TestALearnerOfNobodyIsRemoved(t *testing.T) {
+	c := wants(t, "a", "b", "c").etcdOf("vvv")
+	c.Policy = nil
+	c.Etcd = append(c.Etcd, EtcdSeen{Peer: "d:2380", Learner: true})
+	if d := c.settle(); d.Etcd == nil || d.Etcd.Step != EtcdRemove || d.Etcd.Peer != "d:2380" {
+		t.Errorf("decided %+v", d.Etcd)
+	}
+	c.Etcd[3].Learner = false
+	if d := c.settle(); d.Etcd != nil {
+		t.Errorf("a member with a vote that nobody here knows is changed: %+v", d.Etcd)
 	}
 }

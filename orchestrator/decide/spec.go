@@ -166,6 +166,9 @@ type Status struct {
 	// TailOf is the term in which the server was last open, if it has followed
 	// nobody since: what it has beyond its successor was written in that term.
 	TailOf uint64 `json:"tail_of,omitempty"`
+	// LetGo says that mysqld stopped politely past its gate in that term: what waited
+	// for replicas may have been answered OK (S10).
+	LetGo bool `json:"let_go,omitempty"`
 	// FollowedTerm is the newest term in which it is known to have followed
 	// another.
 	FollowedTerm uint64 `json:"followed_term,omitempty"`
@@ -204,6 +207,8 @@ type Member struct {
 	Server string `json:"server"`
 	// API is the host:port of its HTTPS endpoint.
 	API string `json:"api"`
+	// Cluster is the Record.ID of the cluster that it was a server of last.
+	Cluster string `json:"cluster,omitempty"`
 	// Self is its server as it is configured there, nil for a witness.
 	Self *Server `json:"self,omitempty"`
 	// Account is its accounts' hashes.

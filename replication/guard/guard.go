@@ -61,6 +61,9 @@ type Options struct {
 	// AsIs starts a dead primary without asking. Its crash recovery then commits
 	// what was never acknowledged, and the server may have to be built anew.
 	AsIs bool
+	// LetGoFile is where the gate notes that mysqld stopped politely without having
+	// been asked by it; empty for nowhere.
+	LetGoFile string
 	// ClosedFile is where the gate leaves for the daemon that it closed the server;
 	// empty for nowhere.
 	ClosedFile string
@@ -170,6 +173,8 @@ func Run(ctx context.Context, o Options) (int, error) {
 		}
 		defer os.Remove(file) // It holds a password; a next repair overwrites it.
 		args = append(args, "--init-file="+file)
+	} else {
+		args = append(args, "--init-file="+os.DevNull) // One of the option files could open the server (S8).
 	}
 	var rewound *process.Rewind
 	if !cloning {
@@ -215,6 +220,9 @@ func supervise(ctx context.Context, o Options, args []string, lock *os.File, rew
 	select {
 	case <-c.exited:
 		k.end()
+		if err := noteLetGo(o, c); err != nil {
+			return 0, err
+		}
 		return c.status(o.Logger)
 	case err := <-k.fault:
 		k.end()
@@ -234,6 +242,19 @@ func supervise(ctx context.Context, o Options, args []string, lock *os.File, rew
 		return 0, err
 	}
 	return c.status(o.Logger)
+}
+
+// restartStatus is how mysqld ends for the statement RESTART.
+const restartStatus = 16
+
+// noteLetGo notes that mysqld has stopped politely and was not asked here: what
+// waited for replicas may have been answered OK (S10).
+func noteLetGo(o Options, c *child) error {
+	if o.LetGoFile == "" || c.state == nil || c.state.ExitCode() != 0 && c.state.ExitCode() != restartStatus {
+		return nil
+	}
+	o.Logger.Error("mysqld was stopped past its gate: commits that waited for replicas may have been answered OK", "start_id", c.run.StartID)
+	return process.WriteLetGo(o.LetGoFile, process.LetGo{StartID: c.run.StartID, At: time.Now()})
 }
 
 // status waits for nothing: the child is gone.

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -57,6 +58,7 @@ func TestRealServer(t *testing.T) {
 		"mysqld dies with its guard, the watcher sees it, and a restart is another run": testGuardDies,
 		"persisted variables that would undo the rules are refused and nothing starts":  testPersisted,
 		"the control account of a clone is repaired at the next start":                  testRepair,
+		"a stop past the gate is noted, one through it is not (S10)":                    testLetGo,
 		"a second guard waits for the first (S7, S9)":                                   testSecondGuardWaits,
 		"a dead primary waits for an answer":                                            testGateWaits,
 		"what waited for an acknowledgement is rewound, also in two goes (S7)":          testRewind,
@@ -64,6 +66,40 @@ func TestRealServer(t *testing.T) {
 		"a server that ran since it died is not rewound (S7)":                           testNoRewindAfterARun,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, tmpl) })
+	}
+}
+
+func testLetGo(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	s.plan.LetGo = filepath.Join(filepath.Dir(s.plan.RunFile), "let-go.json")
+	for name, tc := range map[string]struct {
+		stop  func(g *guardProcess, db *sql.DB)
+		noted bool
+	}{
+		"through the gate": {func(g *guardProcess, _ *sql.DB) { g.stop(syscall.SIGTERM) }, false},
+		"SHUTDOWN":         {func(_ *guardProcess, _ *sql.DB) { s.exec(s.pool("root", ""), "SHUTDOWN") }, true},
+		"SIGTERM to mysqld": {func(*guardProcess, *sql.DB) {
+			if err := syscall.Kill(s.run().PID, syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		"SIGKILL to mysqld": {func(*guardProcess, *sql.DB) {
+			if err := syscall.Kill(s.run().PID, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+	} {
+		if err := os.RemoveAll(s.plan.LetGo); err != nil {
+			t.Fatal(err)
+		}
+		g, db := s.start()
+		run := s.run().StartID
+		tc.stop(g, db)
+		s.await("the guard ends", g.ended)
+		note, found, err := process.ReadLetGo(s.plan.LetGo)
+		if err != nil || found != tc.noted || found && note.StartID != run {
+			t.Errorf("%s: noted %t, %+v (%v)", name, found, note, err)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -43,6 +44,7 @@ type plan struct {
 	// Answer is a file with what the daemon says; without it there is no start
 	// gate. Term and Rewind go with it.
 	Answer, Term, Rewind string
+	LetGo                string
 }
 
 func TestMain(m *testing.M) {
@@ -70,7 +72,7 @@ func beGuard(text string) int {
 func (p plan) options(log *slog.Logger) Options {
 	o := Options{Args: p.Args, RunFile: p.RunFile, DataDir: p.DataDir, Socket: p.Socket, User: controlUser,
 		Password: func() (string, error) { return readPassword(p.Password) }, Logger: log, RepairControl: p.RepairControl,
-		ProofFile: p.Proof, FenceDeadline: time.Hour, TermFile: p.Term, RewindFile: p.Rewind}
+		ProofFile: p.Proof, FenceDeadline: time.Hour, TermFile: p.Term, RewindFile: p.Rewind, LetGoFile: p.LetGo}
 	if p.Answer != "" {
 		o.Ask = func(context.Context, uint64, time.Duration) (answer decide.StartAnswer, err error) {
 			text, err := os.ReadFile(p.Answer)
@@ -144,7 +146,10 @@ func newServer(t *testing.T, tmpl *template) *server {
 
 func serverIn(t *testing.T, dir string) *server {
 	option := filepath.Join(dir, "my.cnf")
-	if err := os.WriteFile(option, []byte("[mysqld]\nread_only=OFF\nsuper_read_only=OFF\n"), 0o600); err != nil {
+	opens := filepath.Join(dir, "opens.sql")
+	err := errors.Join(os.WriteFile(option, []byte("[mysqld]\nread_only=OFF\nsuper_read_only=OFF\ninit_file="+opens+"\n"), 0o600),
+		os.WriteFile(opens, []byte("SET GLOBAL super_read_only = OFF;\nSET GLOBAL read_only = OFF;\n"), 0o600))
+	if err != nil {
 		t.Fatal(err)
 	}
 	return &server{t: t, log: filepath.Join(dir, "log"), plan: plan{

@@ -277,9 +277,9 @@ func TestAGateThatCannotSeeStartsNothing(t *testing.T) {
 			}
 			return index
 		},
-		"a damaged term file":   func(o *Options, _ string) string { write(o.TermFile, "{"); return o.TermFile },
-		"a damaged run file":    func(o *Options, _ string) string { write(o.RunFile, "{"); return o.RunFile },
-		"a damaged rewind file": func(o *Options, _ string) string { write(o.RewindFile, "{"); return o.RewindFile },
+		"a damaged term file":        func(o *Options, _ string) string { write(o.TermFile, "{"); return o.TermFile },
+		"a damaged run file":         func(o *Options, _ string) string { write(o.RunFile, "{"); return o.RunFile },
+		"a damaged rewind file":      func(o *Options, _ string) string { write(o.RewindFile, "{"); return o.RewindFile },
 		"no right to read the index": func(_ *Options, index string) string { forbid(t, index); return index },
 		"no right to read the term":  func(o *Options, _ string) string { forbid(t, o.TermFile); return o.TermFile },
 		"no right to read a binary log": func(_ *Options, index string) string {
