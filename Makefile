@@ -25,7 +25,7 @@ STEPS := 2000000
 # soak, calm: for how long.
 MINUTES := 60
 
-.PHONY: help build mysqld vet unit integration test simulate faults soak calm demo bench-failover bench-rejoin clean
+.PHONY: help build mysqld vet unit integration test simulate faults soak calm demo bench-failover bench-rejoin bench-switchover clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,7 +45,7 @@ unit: ## all tests that need no mysqld, with the race detector
 
 # A failing fetch ends the recipe: without mysqld these tests fail, they are not skipped.
 integration: ## the tests against real mysqld and etcd
-	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -timeout 17m ./integration/...
+	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -timeout 20m ./integration/...
 
 test: ## vet, unit and integration
 	@$(MAKE) --no-print-directory vet
@@ -74,6 +74,9 @@ bench-failover: build ## measure failovers: N=20 SEED= POOL= FAULT=kill|stop
 
 bench-rejoin: build ## measure how a lost primary comes back: N=50 FAULT=kill|partition|stop (root, iproute2, nftables)
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go run ./integration/benchrejoin -n $(N) -fault $(FAULT)
+
+bench-switchover: build ## measure how long writes stop in a planned switchover: N=20
+	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go run ./integration/benchswitchover -n $(N)
 
 clean: ## remove what was built (a fetched mysqld stays in its cache)
 	rm -rf bin

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -213,6 +214,20 @@ func (c *Client) ChangeServers(ctx context.Context, want ServersRequest) ([]deci
 		return nil, fmt.Errorf("changing the servers: %w", err)
 	}
 	return now, nil
+}
+
+// Switchover asks for another primary and returns the request's id, by which the
+// history says what came of it. It needs a client certificate.
+func (c *Client) Switchover(ctx context.Context, want decide.SwitchoverRequest) (string, error) {
+	var id string
+	// Of its own, so that a request that two daemons were asked for is one.
+	if want.ID == "" {
+		want.ID = rand.Text()
+	}
+	if err := c.post(ctx, "/v1/switchover", want, &id); err != nil {
+		return "", fmt.Errorf("asking for a switchover: %w", err)
+	}
+	return id, nil
 }
 
 // post asks for a change that may be asked for twice, and reads the answer.

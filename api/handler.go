@@ -79,6 +79,7 @@ func newHandler(o Options) http.Handler {
 	h.changes = map[string]http.HandlerFunc{
 		"/v1/policy":     change(backendTimeout, "the settings", o.Backend.SetPolicy),
 		"/v1/servers":    change(backendTimeout, "the servers", o.Backend.ChangeServers),
+		"/v1/switchover": change(backendTimeout, "the switchover", o.Backend.Switchover),
 		"/v1/fence-test": change(fenceTimeout, "the test of a fence", o.Backend.TestFence),
 	}
 	h.routes["/v1/policy"] = answer(func(ctx context.Context, _ url.Values) (any, error) { return o.Backend.Policy(ctx) })

@@ -95,6 +95,13 @@ func (w *world) ChangeServers(_ context.Context, want ServersRequest) ([]decide.
 	return []decide.Server{{Name: "db1"}, {Name: want.Add}}, w.err
 }
 
+func (w *world) Switchover(_ context.Context, want decide.SwitchoverRequest) (string, error) {
+	if want.To == "db1" {
+		return "", &RefusedError{"it is the primary"}
+	}
+	return want.ID, w.err
+}
+
 func (w *world) TestFence(_ context.Context, want FenceRequest) (decide.FenceTest, error) {
 	if want.Server == "db1" {
 		return decide.FenceTest{}, &RefusedError{"it is the primary"}

@@ -148,6 +148,9 @@ type Backend interface {
 	// ChangeServers lets a server join the cluster or leave it, and returns those
 	// that are wanted from then on; an error that wraps a *RefusedError says why not.
 	ChangeServers(ctx context.Context, want ServersRequest) ([]decide.Server, error)
+	// Switchover asks for another primary and returns the request's id, by which the
+	// history says what came of it.
+	Switchover(ctx context.Context, want decide.SwitchoverRequest) (string, error)
 	// TestFence closes a replica as a cut-off primary would be and lets clients in
 	// again, with kill after it was killed and started anew by its supervisor. An
 	// error that wraps a *RefusedError says why it was not done.

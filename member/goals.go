@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ const (
 	killDeadline         = 10 * time.Second
 	lockedRetry          = 20 * time.Millisecond
 	recordDeadline       = 2 * time.Second
+	rotateDeadline       = time.Second
 	// A candidate's steps take milliseconds, unless a client's lock is in the
 	// way; an applier may have more to do.
 	lockPatience  = time.Second
@@ -52,11 +54,12 @@ type worker struct {
 	// offline: offline_mode was on when it was revoked.
 	offline bool
 	held    decide.Held
+	cut     decide.SessionsCut
 	steps   map[string]float64
 }
 
 func (w *worker) run(ctx context.Context) error {
-	if w.wasOpen && w.spec.Goal != decide.GoalPrimary {
+	if w.wasOpen && w.spec.Goal != decide.GoalPrimary && w.spec.Goal != decide.GoalDemote {
 		return w.kill(ctx, string(w.spec.Goal))
 	}
 	if w.spec.Goal != decide.GoalStand && w.spec.Goal != decide.GoalClone {
@@ -79,6 +82,8 @@ func (w *worker) run(ctx context.Context) error {
 		return w.promote(ctx)
 	case decide.GoalPrimary:
 		return w.primary(ctx)
+	case decide.GoalDemote:
+		return w.demote(ctx)
 	default:
 		return &refusal{decide.CodeStepFailed, fmt.Sprintf("this daemon does not know the goal %q: it is older than the leader", w.spec.Goal)}
 	}
@@ -202,8 +207,10 @@ func (w *worker) revoked(ctx context.Context) error {
 // follow replicates from the source. The switch for acknowledgements is set
 // only once the receiver is known to point at that source (S3).
 func (w *worker) follow(ctx context.Context) error {
-	if err := w.harmless(ctx); err != nil {
-		return err
+	if w.spec.Rotate {
+		if err := w.rotate(ctx); err != nil {
+			w.m.log.Warn("no new binary log was begun", "error", err) // It only takes longer then.
+		}
 	}
 	a, err := w.m.address(w.spec.Source)
 	if err != nil {
@@ -212,6 +219,15 @@ func (w *worker) follow(ctx context.Context) error {
 	snap, err := w.local().Read(ctx)
 	if err != nil {
 		return err
+	}
+	// MySQL takes a second to switch source-side semi-sync off. One that has just
+	// closed itself for another applies nothing before that, but it can receive and
+	// acknowledge, which that other may be waiting for.
+	late := w.spec.Plan != "" && snap.SemiSync.SourceEnabled && snap.SemiSync.WaitSessions == 0 && snap.SuperReadOnly
+	if !late {
+		if err := w.harmless(ctx); err != nil {
+			return err
+		}
 	}
 	already := w.m.serverAt(snap.SourceHost, snap.SourcePort) == w.spec.Source
 	if !already || snap.Receiver == decide.ReceiverOff {
@@ -231,13 +247,21 @@ func (w *worker) follow(ctx context.Context) error {
 	if !w.spec.Acks {
 		w.confirmAcksOff(ctx)
 	}
-	if err := w.local().StartApplier(ctx); err != nil {
-		return err
+	if !late {
+		if err := w.local().StartApplier(ctx); err != nil {
+			return err
+		}
 	}
 	if err := w.local().StartReceiver(ctx); err != nil {
 		return err
 	}
 	return w.step("receive", func() error { return w.awaitReceiving(ctx) })
+}
+
+func (w *worker) rotate(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, rotateDeadline)
+	defer cancel()
+	return w.step("rotate", func() error { return w.local().RotateBinaryLog(ctx) })
 }
 
 // confirmAcksOff reports, for this spec and no other, that the switch is off
@@ -325,6 +349,9 @@ func (w *worker) awaitReceiving(ctx context.Context) error {
 // promote applies everything and prepares the server to be primary. It stays
 // closed: read_only is on until the term is published (S5).
 func (w *worker) promote(ctx context.Context) error {
+	if err := w.step("receive", func() error { return w.awaitTarget(ctx) }); err != nil {
+		return err
+	}
 	if err := w.revoke(ctx); err != nil {
 		return err
 	}
@@ -364,11 +391,31 @@ func (w *worker) lock(ctx context.Context) error {
 	} else {
 		err = w.insist(ctx, lockPatience, once)
 	}
+	if err == nil {
+		w.m.locked.Store(&lockedAs{w.proc.StartID, slices.Clone(w.spec.Attach), time.Now()})
+	}
 	if errors.Is(err, replication.ErrNotPrepared) {
 		w.m.log.Warn("a server cannot attach", "error", err)
 		return nil // The others can, and nobody else.
 	}
 	return err
+}
+
+// lockedAs is how the accounts were locked last: in which run, for whom, and when.
+type lockedAs struct {
+	run    string
+	attach []string
+	at     time.Time
+}
+
+// lockedLately is how long it is not looked again whether the accounts are locked as
+// they were: between a candidate's preparation and its opening.
+const lockedLately = 2 * time.Second
+
+// isLocked tells whether the accounts were locked likewise a moment ago.
+func (w *worker) isLocked() bool {
+	l := w.m.locked.Load()
+	return l != nil && l.run == w.proc.StartID && slices.Equal(l.attach, w.spec.Attach) && time.Since(l.at) < lockedLately
 }
 
 // insist does a step of a server that is closed for writes. If it is not done

@@ -117,6 +117,8 @@ type Member struct {
 	disk    atomic.Pointer[decide.Disk]
 	// unusable says why the data is not what its GTIDs say, empty where it is.
 	unusable atomic.Pointer[decide.Code]
+	// locked is how the accounts were locked last.
+	locked atomic.Pointer[lockedAs]
 	// letGo is the run of mysqld that was stopped past its gate last.
 	letGo atomic.Pointer[string]
 	// notesMu keeps an older look at the notes from replacing a newer one.

@@ -89,8 +89,10 @@ func (w *worker) primary(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := w.lock(ctx); err != nil {
-		return err
+	if !w.isLocked() {
+		if err := w.lock(ctx); err != nil {
+			return err
+		}
 	}
 	// Before the first commit: should it never be acknowledged, the gate must know
 	// what to rewind.

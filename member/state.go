@@ -56,6 +56,8 @@ type state struct {
 	pendingSince        time.Time
 	fencing, fenced     bool
 	fencedAt            time.Time
+	// shutAt is when the server was closed for another to take over.
+	shutAt time.Time
 	// testing is a test of the fence that is under way, nil for none.
 	testing *fenceTest
 	// weakened: the open server was found not to wait for replicas.
@@ -177,6 +179,9 @@ func (s *state) polled(p polled) {
 		s.answers = false
 		return
 	}
+	if p.at.Before(s.shutAt) {
+		return
+	}
 	s.snap, s.snapAt, s.answers, s.answeredAt = p.snap, p.at, true, time.Now()
 	s.commitRead, s.locked = p.committed, p.locked
 	s.heartbeat, s.heartbeatKnown = p.heartbeat, p.heartbeatKnown
@@ -225,7 +230,7 @@ func (s *state) wasChecked(run string, findings []decide.Finding, empty bool, er
 // adopt takes over a server that an earlier run of this daemon opened.
 func (s *state) adopt() {
 	t := s.m.terms.now()
-	if s.openTerm != 0 || s.fenced || s.fencing || s.snap.ReadOnly || s.snap.OfflineMode || t.Opened.Run != s.proc.StartID {
+	if s.spec.Goal == decide.GoalDemote || s.openTerm != 0 || s.fenced || s.fencing || s.snap.ReadOnly || s.snap.OfflineMode || t.Opened.Run != s.proc.StartID {
 		return
 	}
 	s.opened(t.Opened.Term)
@@ -263,6 +268,8 @@ func (s *state) conforms() bool {
 			(s.spec.Suspended || sn.SemiSync.RequiredAcks == s.spec.RequiredAcks)
 	case decide.GoalPromote, decide.GoalRevoke:
 		return sn.ReadOnly
+	case decide.GoalDemote:
+		return sn.SuperReadOnly
 	case decide.GoalStand:
 		return sn.SuperReadOnly && sn.Receiver != decide.ReceiverOn
 	default:
@@ -300,7 +307,7 @@ func (s *state) report() {
 	}
 	if j := s.job; j != nil {
 		st.SpecRevision, st.Plan, st.State = j.spec.Revision, j.spec.Plan, j.state
-		st.Problem, st.Detail, st.Held, st.Steps = j.problem, j.detail, j.held, j.steps
+		st.Problem, st.Detail, st.Held, st.Steps, st.Cut = j.problem, j.detail, j.held, j.steps, j.cut
 		st.AcksOff = j.acksOff
 		st.Held.StartID = j.run
 	}

@@ -163,6 +163,16 @@ func (t *termFile) opened(o process.Opened) error {
 	return t.write(next)
 }
 
+// demoted notes durably that the run that was opened was closed, and left nobody
+// waiting.
+func (t *termFile) demoted() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	next := t.seen
+	next.Opened.Run = ""
+	return t.write(next)
+}
+
 func (t *termFile) write(next terms) error {
 	next.RecordSeen, next.FollowedTerm = t.recordSeen, t.followedTerm
 	raw, err := json.Marshal(next)

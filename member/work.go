@@ -36,6 +36,7 @@ type job struct {
 	problem decide.Code
 	detail  string
 	held    decide.Held
+	cut     decide.SessionsCut
 	steps   map[string]float64
 	acksOff bool
 	doneAt  time.Time
@@ -153,7 +154,7 @@ func (s *state) worked(w *worker, err error) {
 		return
 	}
 	j := w.job
-	j.held, j.steps = w.held, w.steps
+	j.held, j.steps, j.cut = w.held, w.steps, w.cut
 	var refused *refusal
 	switch {
 	case err == nil:

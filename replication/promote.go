@@ -73,6 +73,11 @@ func (l *Local) CeaseWaiting(ctx context.Context) error {
 	return l.readBack(ctx, doing, "SELECT NOT @@global.rpl_semi_sync_source_enabled")
 }
 
+// RotateBinaryLog begins a new binary log file.
+func (l *Local) RotateBinaryLog(ctx context.Context) error {
+	return l.execOrKill(ctx, "begin a new binary log", "FLUSH BINARY LOGS")
+}
+
 // BecomeAlone prepares a caught-up server to be a primary that acknowledges
 // alone: super_read_only goes off, read_only stays on. It fails like
 // BecomeSource.

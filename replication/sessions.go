@@ -5,7 +5,10 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"slices"
+	"strconv"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // DumpSession is one replica's session at its source.
@@ -43,30 +46,64 @@ func (l *Local) SemiSyncSessions(ctx context.Context) ([]DumpSession, error) {
 // error. A session whose commit waits for an acknowledgement loses its client
 // and goes on waiting.
 func (l *Local) KillSession(ctx context.Context, id int64) error {
-	err := l.exec(ctx, "end a session", "KILL CONNECTION ?", id)
+	// In its text, since an argument costs two more round trips.
+	err := l.exec(ctx, "end a session", "KILL CONNECTION "+strconv.FormatInt(id, 10))
 	if serverErrno(err) == errNoSuchThread {
 		return nil
 	}
 	return err
 }
 
+// Client is the session of an application.
+type Client struct {
+	// ID is what KillSession takes.
+	ID int64
+	// Running says that a statement is under way, InTransaction that a transaction is
+	// open that more statements belong to.
+	Running, InTransaction bool
+}
+
+// Clients returns the sessions that KillClients would end.
+func (l *Local) Clients(ctx context.Context) ([]Client, error) {
+	clients, err := queryAll(ctx, l.db, func(rows *sql.Rows) (c Client, err error) {
+		return c, rows.Scan(&c.ID, &c.Running, &c.InTransaction)
+	}, `SELECT t.PROCESSLIST_ID, COALESCE(t.PROCESSLIST_COMMAND <> 'Sleep', TRUE),
+		EXISTS (SELECT 1 FROM performance_schema.events_transactions_current AS x
+			WHERE x.THREAD_ID = t.THREAD_ID AND x.STATE = 'ACTIVE' AND x.AUTOCOMMIT = 'NO')
+		FROM performance_schema.threads AS t
+		WHERE t.CONNECTION_TYPE IS NOT NULL AND t.PROCESSLIST_USER IS NOT NULL AND t.PROCESSLIST_USER <> ?
+		AND LEFT(t.PROCESSLIST_USER, ?) NOT IN (?, ?, ?)`, l.user, len(replicationPrefix), replicationPrefix, probePrefix, clonePrefix)
+	if err != nil {
+		return nil, l.wrap("read the clients' sessions", err)
+	}
+	return clients, nil
+}
+
 // KillClients ends the sessions of all accounts but the control account and
-// the project's replication and probe accounts, and returns how many. Sessions
+// the project's replication, probe and clone accounts, and returns how many. Sessions
 // whose commit waits for an acknowledgement are still there afterwards, without
 // a client.
 func (l *Local) KillClients(ctx context.Context) (int, error) {
 	ids, err := queryAll(ctx, l.db, scanID, `SELECT PROCESSLIST_ID FROM performance_schema.threads
 		WHERE CONNECTION_TYPE IS NOT NULL AND PROCESSLIST_USER IS NOT NULL AND PROCESSLIST_USER <> ?
-		AND LEFT(PROCESSLIST_USER, ?) NOT IN (?, ?)`, l.user, len(replicationPrefix), replicationPrefix, probePrefix)
+		AND LEFT(PROCESSLIST_USER, ?) NOT IN (?, ?, ?)`, l.user, len(replicationPrefix), replicationPrefix, probePrefix, clonePrefix)
 	if err != nil {
 		return 0, l.wrap("read the clients' sessions", err)
 	}
-	for i, id := range ids {
-		if err := l.KillSession(ctx, id); err != nil {
-			return i, err
-		}
+	return len(ids), l.KillSessions(ctx, ids)
+}
+
+// killers is how many sessions are ended at the same time.
+const killers = 4
+
+// KillSessions ends sessions by their processlist ids, as KillSession does.
+func (l *Local) KillSessions(ctx context.Context, ids []int64) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(killers)
+	for _, id := range ids {
+		group.Go(func() error { return l.KillSession(ctx, id) })
 	}
-	return len(ids), nil
+	return group.Wait()
 }
 
 // WaitSessions returns how many sessions wait for an acknowledgement.

@@ -135,7 +135,7 @@ func open(s *bus.State) bool {
 	if rec.Term == 0 || st.OpenTerm != rec.Term || st.Process != decide.ProcessRunning || st.Fenced {
 		return false
 	}
-	return rec.Plan == nil || !rec.Plan.Promotes() || rec.Plan.Phase == decide.PhaseOpen
+	return rec.Plan == nil || !rec.Plan.Holds()
 }
 
 func (r *Router) tell() {

@@ -72,6 +72,10 @@ func (d daemon) ChangeServers(_ context.Context, want api.ServersRequest) ([]dec
 	return []decide.Server{{Name: "db1"}, {Name: "db2"}, {Name: want.Add}}, nil
 }
 
+func (d daemon) Switchover(_ context.Context, want decide.SwitchoverRequest) (string, error) {
+	return want.ID, nil
+}
+
 func (d daemon) TestFence(_ context.Context, want api.FenceRequest) (decide.FenceTest, error) {
 	report := decide.FenceTest{Server: want.Server, Killed: want.Kill, Closed: 40 * time.Millisecond,
 		Stages: []decide.FenceStage{{Name: "offline_mode", Took: 12 * time.Millisecond}, {Name: "undo", Took: time.Millisecond}}}
@@ -135,6 +139,7 @@ func TestCommandsAskADaemon(t *testing.T) {
 	roster := healthy()
 	roster.Applicants = []string{"db4"}
 	roster.Record.Servers = []decide.Server{{Name: "db1", MySQL: "10.0.0.1:3306", API: "10.0.0.1:8008", Etcd: decide.EtcdMember{Peer: "10.0.0.1:2380"}}}
+	roster.Decision.Candidates = []decide.Candidate{{Server: "db3", Left: 4}, {Server: "db2", Problems: []string{"db2 lags", "and more"}}}
 	recorded := daemonFor(t, roster)
 	for _, c := range []struct {
 		name   string
@@ -171,6 +176,13 @@ func TestCommandsAskADaemon(t *testing.T) {
 		{"not both", []string{"rejoin", "--context", apart, "--inject-empty", "--discard", "db3"}, 2, "", "not both"},
 		{"an unknown server is named", []string{"rejoin", "--context", good, "db9"}, 1, "", `"db9" is not a server`},
 		{"one server is enough", []string{"rejoin", "--context", good, "db1", "db2"}, 2, "", "mysqlha rejoin SERVER"},
+		{"a dry run of a switchover", []string{"switchover", "--dry-run", "--context", recorded}, 0, "would move from db1 to db3, which has 4 transactions left", ""},
+		{"says what speaks against the others", []string{"switchover", "--dry-run", "--context", recorded}, 0, "db2: db2 lags; and more\n", ""},
+		{"and against the one that is wanted", []string{"switchover", "--dry-run", "--to", "db2", "--context", recorded}, 3, "would stay on db1:\n  db2 lags\n  and more\n", "nothing was changed"},
+		{"the primary stays", []string{"switchover", "--dry-run", "--to", "db1", "--context", recorded, "-o", "json"}, 3, "db1 is the primary already", ""},
+		{"so it does for one that is unknown", []string{"switchover", "--dry-run", "--to", "db9", "--context", recorded}, 3, "there is no server", ""},
+		{"a switchover is asked for", []string{"switchover", "--no-wait", "--context", good}, 0, "asked for; mysqlha history", ""},
+		{"not with an endless wait", []string{"switchover", "--drain", "2h", "--context", good}, 2, "", "--drain is from"},
 		{"the servers of the record are listed", []string{"server", "--context", recorded}, 0, "db1     10.0.0.1:3306  10.0.0.1:8008  10.0.0.1:2380\n", ""},
 		{"and who would like to join", []string{"server", "--context", recorded}, 0, "mysqlha server add db4\n", ""},
 		{"as JSON", []string{"server", "--context", recorded, "-o", "json"}, 0, `"applicants": [`, ""},

@@ -55,7 +55,7 @@ func historyText(entries []decide.History, zone *time.Location) string {
 // path says which server left what, and which took over.
 func path(h decide.History) string {
 	switch h.Plan.Kind {
-	case decide.PlanFailover, decide.PlanRenew:
+	case decide.PlanFailover, decide.PlanSwitchover, decide.PlanRenew:
 		return h.Plan.From + " -> " + destination(h)
 	case decide.PlanRemove:
 		return h.Plan.Server + " -> out"

@@ -29,6 +29,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1
 	exitUsage       = 2
+	exitRefused     = 3
 	exitUnreachable = 4
 )
 
@@ -54,8 +55,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	fmt.Fprintf(stderr, "mysqlha: %v\n", err)
-	if errors.Is(err, api.ErrUnreachable) {
+	switch {
+	case errors.Is(err, api.ErrUnreachable):
 		return exitUnreachable
+	case errors.Is(err, errRefusedByLeader):
+		return exitRefused
 	}
 	return exitFailed
 }
@@ -75,6 +79,7 @@ Exit codes:
   0  done; for status: the primary is open and takes writes
   1  failed; for status: the cluster has no primary that takes writes
   2  the command line is wrong
+  3  refused, because it would not be safe or not work; nothing was changed
   4  no daemon could be reached`
 
 func (t tool) app(args []string) *cli.App {
@@ -97,6 +102,7 @@ func (t tool) app(args []string) *cli.App {
 			t.fenceCommand(),
 			t.rejoinCommand(),
 			t.serverCommand(),
+			t.switchoverCommand(),
 			t.rewoundCommand(),
 			t.certsCommand(),
 			sandbox.Command(),

@@ -155,6 +155,15 @@ func waitsFor(c api.Cluster, server string) bool {
 // await polls the cluster until done says so, and tells on stderr how far a server
 // is. Only the end of ctx and an error of done end it: a large server takes hours.
 func (t tool) await(ctx context.Context, client *api.Client, server string, done func(api.Cluster, time.Duration) (bool, error)) error {
+	err := t.follow(ctx, client, func(c api.Cluster) string { return progressText(server, c) }, done)
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(errors.New(server+" is not there yet"), err)
+	}
+	return err
+}
+
+// follow polls the cluster likewise, and tells on stderr what progress says.
+func (t tool) follow(ctx context.Context, client *api.Client, progress func(api.Cluster) string, done func(api.Cluster, time.Duration) (bool, error)) error {
 	begun := time.Now()
 	told := ""
 	for {
@@ -166,21 +175,21 @@ func (t tool) await(ctx context.Context, client *api.Client, server string, done
 			if end || err != nil {
 				return err
 			}
-			if now := progressText(server, cluster); now != told {
+			if now := progress(cluster); now != told && now != "" {
 				told = now
 				fmt.Fprintf(t.stderr, "%6.1f s  %s\n", time.Since(begun).Seconds(), now)
 			}
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(errors.New(server+" is not there yet"), context.Cause(ctx))
+			return context.Cause(ctx)
 		case <-time.After(pollEvery):
 		}
 	}
 }
 
 const (
-	pollEvery   = 500 * time.Millisecond
+	pollEvery   = 250 * time.Millisecond
 	pollTimeout = 5 * time.Second
 )
 

@@ -80,7 +80,7 @@ func planLine(c api.Cluster) string {
 	p := *c.Record.Plan
 	text := planWord(p.Kind) + " under way"
 	switch p.Kind {
-	case decide.PlanFailover:
+	case decide.PlanFailover, decide.PlanSwitchover:
 		text += " from " + p.From
 		if p.Candidate != "" {
 			text += " to " + p.Candidate
@@ -105,6 +105,8 @@ func planWord(k decide.PlanKind) string {
 		return "Bootstrap"
 	case decide.PlanRemove:
 		return "Removal from the in-sync set"
+	case decide.PlanSwitchover:
+		return "Switchover"
 	case decide.PlanRenew:
 		return "New term"
 	case decide.PlanJoin:

@@ -245,6 +245,26 @@ func (b *backend) changedServers(r decide.Record, wanted []decide.Server, want a
 	return next, r.CheckServers(next)
 }
 
+// Switchover asks the leader for another primary.
+func (b *backend) Switchover(ctx context.Context, want decide.SwitchoverRequest) (string, error) {
+	switch r := b.d.bus.State().Record; {
+	case r == nil || r.Term == 0:
+		return "", errNoRecord
+	case want.ID == "" || len(want.ID) > 64:
+		return "", &api.RefusedError{Reason: "the request has no id"}
+	case want.Drain < 0 || want.Drain > time.Hour:
+		return "", &api.RefusedError{Reason: fmt.Sprintf("open transactions may go on for 0s to 1h, not %s", want.Drain)}
+	}
+	want.At = time.Now()
+	_, err := b.d.bus.ChangePolicy(ctx, func(p decide.Policy) (decide.Policy, error) {
+		if p.Switchover == nil || p.Switchover.ID != want.ID {
+			p.Switchover = &want
+		}
+		return p, nil
+	})
+	return want.ID, err
+}
+
 // mayJoin refuses a server that would disturb others as soon as it replicates.
 func (b *backend) mayJoin(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)

@@ -90,7 +90,13 @@ type Load struct {
 // or the end of the test, and returns when the first insert was acknowledged.
 func Writers(t testing.TB, s *sandbox.Sandbox, n int) *Load {
 	t.Helper()
-	g, err := s.StartLoad(t.Context(), load.Options{Writers: n})
+	return Calmly(t, s, n, 0)
+}
+
+// Calmly is Writers with a pause between two inserts, so that replicas keep up.
+func Calmly(t testing.TB, s *sandbox.Sandbox, n int, pause time.Duration) *Load {
+	t.Helper()
+	g, err := s.StartLoad(t.Context(), load.Options{Writers: n, Pause: pause})
 	if err != nil {
 		t.Fatal(err)
 	}

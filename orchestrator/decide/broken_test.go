@@ -33,6 +33,7 @@ const (
 	oldEtcdObeyed    = "a restored old etcd is obeyed"
 	rewindIncomplete = "rewind against a term that was opened incomplete"
 	rewindAfterRun   = "rewind what a later run has committed"
+	cutNobody        = "a switchover that cuts nobody and does not wait"
 	reuseNumbers     = "give the numbers of rewound transactions to others"
 )
 
@@ -60,6 +61,7 @@ func brokenRules() []*brokenRule {
 		{seed: 1, name: rewindIncomplete, rule: "S6", durability: DurabilityAsync, faults: map[eventKind]int{evSlow: 3, evKill: 4, evThaw: 2, evStart: 4, evDaemon: 1, evBoot: 2}},
 		{seed: 7, name: rewindAfterRun, rule: "S7", faults: map[eventKind]int{evSlow: 4, evKill: 4, evThaw: 3, evStart: 6}},
 		{seed: 10147, name: reuseNumbers, rule: "S7", faults: map[eventKind]int{evKill: 2, evSlow: 3, evStart: 4}},
+		{seed: 1, name: cutNobody, rule: "S10", faults: map[eventKind]int{evSwitch: 6, evSlow: 3, evThaw: 2, evKill: 2, evStart: 4}},
 		{seed: 20, name: "suspend without recording it", rule: "S2", durability: DurabilityAvailable, decision: suspendUnrecorded},
 	}
 }

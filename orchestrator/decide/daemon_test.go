@@ -50,7 +50,7 @@ func (w *world) dethrone(h *host) {
 }
 
 func (w *world) step(h *host) {
-	if h.daemon && h.frozen && h.openedRun == h.run && h.spec.Goal != GoalPrimary && h.spec.Revision != 0 {
+	if h.daemon && h.frozen && h.openedRun == h.run && h.spec.Goal != GoalPrimary && h.spec.Goal != GoalDemote && h.spec.Revision != 0 {
 		w.dethrone(h) // A kill needs nobody's answer.
 		return
 	}
@@ -94,7 +94,7 @@ func (w *world) begun(h *host) bool {
 
 func (w *world) act(h *host) {
 	wasOpen := h.openedRun == h.run || !h.ro
-	if wasOpen && h.spec.Goal != GoalPrimary {
+	if wasOpen && h.spec.Goal != GoalPrimary && h.spec.Goal != GoalDemote {
 		w.dethrone(h)
 		return
 	}
@@ -130,6 +130,23 @@ func (w *world) act(h *host) {
 		w.promote(h)
 	case GoalPrimary:
 		w.primary(h)
+	case GoalDemote:
+		w.demote(h)
+	}
+}
+
+// demote cuts the clients, closes, and waits until nobody waits.
+func (w *world) demote(h *host) {
+	switch h.step++; {
+	case h.step == 1:
+		for i := range h.waiting {
+			h.waiting[i].client = h.waiting[i].client && w.broken.is(cutNobody)
+		}
+		h.open, h.ro, h.sro = 0, true, true
+	case len(h.waiting) > 0 && !w.broken.is(cutNobody):
+	default:
+		h.openedRun = 0
+		h.finish()
 	}
 }
 
@@ -161,6 +178,9 @@ func (w *world) follow(h *host) {
 	src := w.hosts[h.spec.Source]
 	switch {
 	case h.step == 0:
+		if h.semisync && len(h.waiting) > 0 {
+			w.letGo(h) // What a server does that is told not to wait.
+		}
 		h.semisync, h.sro = false, true
 		if h.source != h.spec.Source || !h.receiver {
 			there := h.spec.Target
@@ -201,6 +221,9 @@ func (w *world) follow(h *host) {
 }
 
 func (w *world) promote(h *host) {
+	if h.spec.Source != "" && h.step == 0 && h.receiver && !h.all().Contains(h.spec.Target) {
+		return // It has not received the last of it yet.
+	}
 	if !w.revoke(h) {
 		return
 	}
@@ -231,7 +254,7 @@ func (w *world) lock(h *host) {
 func (w *world) primary(h *host) {
 	isOpen := h.open == h.spec.Term && h.open != 0
 	switch {
-	case h.step == 0 && !isOpen && !h.semisync:
+	case h.step == 0 && !isOpen && (!h.semisync || h.sro):
 		h.receiver, h.acks, h.wish = false, false, false
 		if len(h.relay) > 0 {
 			return

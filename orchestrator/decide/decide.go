@@ -73,7 +73,7 @@ func (d *decider) steady() Decision {
 		return d.openFailover(h)
 	}
 	if h.alive {
-		for _, look := range []func() (Decision, bool){d.suspend, d.removal, d.followPolicy, d.resume, d.admit, d.renew, d.followServers} {
+		for _, look := range []func() (Decision, bool){d.suspend, d.switchover, d.removal, d.followPolicy, d.resume, d.admit, d.renew, d.followServers} {
 			if decision, act := look(); act {
 				return decision
 			}
@@ -82,7 +82,7 @@ func (d *decider) steady() Decision {
 	if specs := d.changed(d.standing(*d.Record)); len(specs) > 0 {
 		return Decision{Reason: ReasonSpecsAdjusted, Detail: h.detail, Change: &Change{Specs: specs}}
 	}
-	return Decision{Reason: h.reason, Detail: h.detail, Yield: h.yield, Etcd: d.etcdChange()}
+	return Decision{Reason: h.reason, Detail: h.detail, Yield: h.yield, Etcd: d.etcdChange(), Candidates: d.candidates()}
 }
 
 // highestTermSeen returns the highest term that any daemon reports, and whose.

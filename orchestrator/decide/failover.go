@@ -93,6 +93,10 @@ func (d *decider) continueFailover() Decision {
 			return d.awaitClosed()
 		}
 		return d.awaitRevoked()
+	case PhasePrepare:
+		return d.awaitCandidate()
+	case PhaseClose:
+		return d.awaitDemoted()
 	case PhasePromote:
 		return d.awaitPromoted()
 	default:
@@ -194,7 +198,7 @@ func (d *decider) choose(p *Plan, sets map[string]Held) (string, string) {
 		if !ok || !held.All().Contains(p.Target) {
 			continue
 		}
-		if errant := d.errant(p.From, held); !errant.IsEmpty() && p.Kind != PlanRenew { // There the target is the primary's own.
+		if errant := d.errant(p.From, held); !errant.IsEmpty() && p.Kind == PlanFailover { // Else the target is the primary's own.
 			d.wait(CodeErrantCandidate, name, fmt.Sprintf("%s holds transactions that never came from %s: %s", name, p.From, errant),
 				"look at them with mysqlbinlog; a human must decide")
 			continue
@@ -234,10 +238,12 @@ func (d *decider) promote(r Record, candidate string, followers []string) Decisi
 
 func (d *decider) promoteSpecs(r Record) map[string]Spec {
 	p := r.Plan
-	specs := map[string]Spec{
-		p.Candidate: {Goal: GoalPromote, Term: r.Term, Plan: p.ID, Target: p.Target,
-			Attach: p.NewInSync, RequiredAcks: r.RequiredAcks, Suspended: r.Durability == DurabilityAsync},
+	chosen := Spec{Goal: GoalPromote, Term: r.Term, Plan: p.ID, Target: p.Target,
+		Attach: p.NewInSync, RequiredAcks: r.RequiredAcks, Suspended: r.Durability == DurabilityAsync}
+	if p.Kind == PlanSwitchover && p.Candidate != p.From {
+		chosen.Source = p.From // It may not have received the last of it.
 	}
+	specs := map[string]Spec{p.Candidate: chosen}
 	// All others stand: one that was chosen before must not stay prepared, and
 	// nobody may receive from elsewhere while it is judged as a follower.
 	for _, name := range d.Servers {
@@ -343,6 +349,9 @@ func (d *decider) hopeless(p *Plan) bool {
 		return !live.All().Contains(p.Target)
 	}
 	waited := d.inPhase()
+	if p.Kind == PlanSwitchover && waited > moveReserve {
+		return true // The old primary is one of the others.
+	}
 	failed := st.Plan == p.ID && (st.State == SpecFailed || st.State == SpecRefused)
 	return failed && waited > 2*d.settings.Detection || live.Executed.Contains(p.Target) && waited > 5*d.settings.Detection
 }
@@ -364,6 +373,13 @@ func (d *decider) chooseAgain(r Record) Decision {
 		}
 	}
 	candidate, why := d.choose(p, alive)
+	if _, back := alive[p.From]; back && p.Kind == PlanSwitchover {
+		candidate = p.From // Where it was, rather than somewhere else.
+	}
+	p.Trouble = p.Candidate + " did not take over"
+	if st := d.Statuses[p.Candidate]; st.Plan == p.ID && st.Detail != "" {
+		p.Trouble += ": " + st.Detail
+	}
 	if candidate == "" {
 		d.wait(CodeWaitingForCandidate, p.Candidate, p.Candidate+" was chosen and died, or cannot go on, before it opened", "look at "+p.Candidate)
 		return Decision{Reason: ReasonPlanWaits, Detail: why}
@@ -414,8 +430,8 @@ func (d *decider) publish(r Record) Decision {
 // completes tells whether what the plan has chosen holds all that servers of the
 // term that ends could have committed (S6).
 func (d *decider) completes(r Record) bool {
-	if r.Plan.Kind == PlanRenew {
-		return true // It is that server's own data.
+	if r.Plan.Kind != PlanFailover {
+		return true // It is the old primary's own data.
 	}
 	return !r.Suspended && !d.Statuses[r.Plan.From].Weakened
 }
@@ -441,7 +457,11 @@ func (d *decider) nextTerm(r *Record) {
 func (d *decider) awaitOpen() Decision {
 	r := d.Record.clone()
 	if d.Statuses[r.Primary].OpenTerm == r.Term {
-		history := d.finish(&r, "completed")
+		result := "completed"
+		if p := r.Plan; p.Kind == PlanSwitchover && r.Primary == p.From {
+			result = "went back: " + p.Trouble
+		}
+		history := d.finish(&r, result)
 		change := d.change(r, nil)
 		change.History = history
 		return Decision{Reason: ReasonPlanContinues, Detail: fmt.Sprintf("%s is open in term %d", r.Primary, r.Term), Change: change}

@@ -3,6 +3,7 @@ package decide
 import (
 	"maps"
 	"slices"
+	"strconv"
 )
 
 func (s *simulated) misfortunes(e event, a, b string, l *simLeader) {
@@ -55,6 +56,11 @@ func (s *simulated) misfortunes(e event, a, b string, l *simLeader) {
 		s.want(e)
 	case evRoster:
 		s.wantServers(a, e.n%2 == 0)
+	case evSwitch:
+		if e.n%2 == 0 {
+			a = "" // Whoever is best.
+		}
+		s.wantSwitch(a)
 	case evSpoil:
 		if r := s.record; r != nil && r.Term > 0 && a != r.Primary && (r.Plan == nil || a != r.Plan.Candidate) {
 			h.unusable = true
@@ -93,7 +99,7 @@ func (s *simulated) want(e event) {
 		p.Durability = DurabilityLossless
 	}
 	if s.policy != nil {
-		p.Servers = s.policy.Servers
+		p.Servers, p.Switchover = s.policy.Servers, s.policy.Switchover
 	}
 	s.policy = &p
 	s.note("the operator wants %+v", p)
@@ -112,6 +118,18 @@ func (s *simulated) wantServers(server string, out bool) {
 	p.Servers = servers
 	s.policy = &p
 	s.note("the operator wants %v", ServerNames(servers))
+}
+
+// wantSwitch has the operator ask for another primary.
+func (s *simulated) wantSwitch(to string) {
+	p := Policy{}
+	if s.policy != nil {
+		p = *s.policy
+	}
+	s.requests++
+	p.Switchover = &SwitchoverRequest{ID: strconv.Itoa(s.requests), To: to, At: s.now}
+	s.policy = &p
+	s.note("the operator wants %s to be primary", to)
 }
 
 // servers are all of them, in the cluster or not.

@@ -21,6 +21,7 @@ const (
 	ReasonReplicaAbsent  Reason = "replica absent"
 	ReasonReplicaCaught  Reason = "replica caught up"
 	ReasonPolicyChanged  Reason = "policy changed"
+	ReasonRequested      Reason = "requested"
 	ReasonLonely         Reason = "no replica left but by a clone"
 	ReasonSuspended      Reason = "suspended"
 	ReasonResumed        Reason = "enough replicas again"
@@ -113,6 +114,9 @@ type Decision struct {
 	Detail string `json:"detail,omitempty"`
 	// Waits are what is being waited for and what is wrong.
 	Waits []Wait `json:"waits,omitempty"`
+	// Candidates are the servers that the primary could be moved to, the best first;
+	// empty while a plan is open.
+	Candidates []Candidate `json:"candidates,omitempty"`
 	// Change is what to write, nil for nothing.
 	Change *Change `json:"-"`
 	// Yield asks to give leadership away: this leader does not see a primary

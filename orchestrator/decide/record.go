@@ -67,6 +67,8 @@ type Policy struct {
 	// gives up: that server may be built anew as a clone although somebody may have
 	// been told of them (S7).
 	Discard map[string]gtid.Set `json:"discard,omitempty"`
+	// Switchover is what was asked for last, nil for nothing.
+	Switchover *SwitchoverRequest `json:"switchover,omitempty"`
 	// Servers are those that the cluster shall have, nil for those that it has. They
 	// join and leave one at a time.
 	Servers []Server `json:"servers,omitempty"`
@@ -149,6 +151,8 @@ type Record struct {
 	Base gtid.Set `json:"base"`
 	// Published is when this term was published, by the leader's clock.
 	Published time.Time `json:"published,omitzero"`
+	// Answered is the request for a switchover that was answered last.
+	Answered string `json:"answered,omitempty"`
 	// ID tells this cluster from any other, from its first term on.
 	ID string `json:"id,omitempty"`
 	// Servers are those of the cluster. Until they stand here they are those of the
@@ -168,6 +172,8 @@ const (
 	PlanBootstrap PlanKind = "bootstrap"
 	// PlanFailover moves the cluster off a primary that is dead.
 	PlanFailover PlanKind = "failover"
+	// PlanSwitchover moves a primary that is well, because somebody asked for it.
+	PlanSwitchover PlanKind = "switchover"
 	// PlanRenew begins a new term of the same primary with new followers, because
 	// the only ones left must be cloned from it.
 	PlanRenew PlanKind = "renew"
@@ -187,7 +193,7 @@ const (
 
 // PlanKinds returns all of them.
 func PlanKinds() []PlanKind {
-	return []PlanKind{PlanBootstrap, PlanFailover, PlanRenew, PlanRemove, PlanJoin, PlanLeave, PlanRaiseAcks, PlanResume}
+	return []PlanKind{PlanBootstrap, PlanFailover, PlanSwitchover, PlanRenew, PlanRemove, PlanJoin, PlanLeave, PlanRaiseAcks, PlanResume}
 }
 
 // Phase is how far a plan has come. It changes only in etcd, and what a phase
@@ -195,13 +201,20 @@ func PlanKinds() []PlanKind {
 type Phase string
 
 // The phases. A failover goes through revoke, promote and open, and so does a new
-// term of the same primary; a bootstrap
+// term of the same primary; a switchover prepares and closes instead of revoking; a
+// bootstrap
 // through accounts, attach and open; a removal has eject alone, raising the
 // required acks and resuming have prove, joining and leaving accounts.
 const (
 	// PhaseRevoke stops the in-sync replicas from receiving and reads what
 	// they have (S4). Until it ends the plan can be abandoned.
 	PhaseRevoke Phase = "revoke"
+	// PhasePrepare has the candidate begin a new binary log, while writes go on: one
+	// that does not answer costs nothing then (switchover).
+	PhasePrepare Phase = "prepare"
+	// PhaseClose lets the primary end its sessions and close itself (switchover).
+	// Until it ends the plan can be taken back.
+	PhaseClose Phase = "close"
 	// PhasePromote has the choice journaled: the candidate applies, the others
 	// follow it. There is no way back to the old primary (S5).
 	PhasePromote Phase = "promote"
@@ -248,6 +261,15 @@ type Plan struct {
 	// NewInSync are the replicas that may acknowledge to the candidate. The
 	// plan lists them before they are enabled (S3).
 	NewInSync []string `json:"new_in_sync,omitempty"`
+	// Request is the one that is answered, Drain how long open transactions may go
+	// on, Cut what sessions were ended (switchover).
+	Request string        `json:"request,omitempty"`
+	Drain   time.Duration `json:"drain_ns,omitempty"`
+	Cut     SessionsCut   `json:"cut,omitzero"`
+	// Closing are times that the old primary measured as it closed, in milliseconds.
+	Closing map[string]float64 `json:"closing,omitempty"`
+	// Trouble is why another than the first choice was made.
+	Trouble string `json:"trouble,omitempty"`
 	// Joining is the new server (join).
 	Joining *Server `json:"joining,omitempty"`
 	// Server is the one that leaves (removal, leave) or joins.
@@ -294,7 +316,14 @@ func (r Record) promoting() bool {
 
 // Promotes tells whether the plan leads to a new term by a choice among servers
 // that have data.
-func (p Plan) Promotes() bool { return p.Kind == PlanFailover || p.Kind == PlanRenew }
+func (p Plan) Promotes() bool {
+	return p.Kind == PlanFailover || p.Kind == PlanSwitchover || p.Kind == PlanRenew
+}
+
+// Holds tells whether nobody takes writes in this phase of the plan.
+func (p Plan) Holds() bool {
+	return p.Promotes() && p.Phase != PhaseOpen && p.Phase != PhasePrepare
+}
 
 // clone returns a copy that shares nothing that Decide changes.
 func (r Record) clone() Record {

@@ -56,6 +56,7 @@ const (
 	evClone    // a diverged server is built anew from the primary
 	evPolicy   // the operator asks for another k or durability
 	evRoster   // the operator wants server a out, or all servers in
+	evSwitch   // the operator asks for a switchover to server a
 	evSpoil    // the data of server a, a replica, can only be replaced
 	evBackup   // etcd is backed up
 	evRestore  // etcd is restored from that backup
@@ -68,7 +69,7 @@ func weights(o simOptions) [evKinds]int {
 	w := [evKinds]int{evWrite: 60, evDeliver: 60, evStep: 170, evReport: 60, evPublish: 60, evReceive: 140, evApply: 90, evHear: 80,
 		evPoll: 60, evAsk: 60, evAnswer: 60, evPing: 50, evSync: 70, evCommit: 60, evOrphan: 2, evPass: 25,
 		evKill: 2, evPower: 2, evDaemon: 1, evIsolate: 1, evCut: 2, evFreeze: 3, evSlow: 3, evThaw: 5, evStart: 8, evBoot: 4, evEtcdBack: 3, evJoin: 3,
-		evElect: 2, evForget: 2, evGiveUp: 3, evHeal: 2, evClone: 4, evPolicy: 1, evRoster: 10, evSpoil: 4}
+		evElect: 2, evForget: 2, evGiveUp: 3, evHeal: 2, evClone: 4, evPolicy: 1, evRoster: 10, evSpoil: 4, evSwitch: 6}
 	if o.noPower {
 		w[evPower] = 0
 	}
@@ -76,7 +77,7 @@ func weights(o simOptions) [evKinds]int {
 		w[evPolicy] = 0
 	}
 	if !o.roster {
-		w[evRoster], w[evSpoil] = 0, 0
+		w[evRoster], w[evSpoil], w[evSwitch] = 0, 0, 0
 	}
 	if o.restores {
 		w[evBackup], w[evRestore] = 2, 1

@@ -26,6 +26,9 @@ const (
 	GoalRevoke Goal = "revoke"
 	// GoalPromote applies Target and prepares to be primary, still closed.
 	GoalPromote Goal = "promote"
+	// GoalDemote ends the sessions of an open primary and closes it, so that nothing
+	// is written or waits any more, and reports what it has.
+	GoalDemote Goal = "demote"
 	// GoalPrimary opens in Term after an acknowledged commit of its own, and
 	// keeps the account locks as Attach says.
 	GoalPrimary Goal = "primary"
@@ -41,10 +44,14 @@ type Spec struct {
 	Term uint64 `json:"term"`
 	// Plan is the id of the plan that the spec belongs to, empty if none.
 	Plan string `json:"plan,omitempty"`
-	// Source is the server to follow (follow) or to copy (clone).
+	// Source is the server to follow (follow), to copy (clone), or to receive the
+	// target from before anything else (promote, empty for nobody).
 	Source string `json:"source,omitempty"`
 	// Acks says whether the receiver acknowledges (follow).
 	Acks bool `json:"acks,omitempty"`
+	// Rotate asks for a new binary log (follow): a source looks for what a new replica
+	// lacks from the beginning of a file, and this one is about to be a source.
+	Rotate bool `json:"rotate,omitempty"`
 	// Target must be executed (promote) or received (follow) before the spec
 	// counts as done, and a follower with anything beyond it is refused (S7).
 	// Empty on a follow: the daemon asks the source itself.
@@ -70,6 +77,8 @@ type Spec struct {
 	Inject gtid.Set `json:"inject"`
 	// Accounts are made (initialise, primary).
 	Accounts []Account `json:"accounts,omitempty"`
+	// Drain is how long transactions that are open may go on (demote).
+	Drain time.Duration `json:"drain_ns,omitempty"`
 	// Drop is a server whose accounts are dropped (primary).
 	Drop string `json:"drop,omitempty"`
 	// Why says in words why the server must stand (stand).
@@ -82,9 +91,9 @@ type Spec struct {
 // Equal tells whether two specs ask for the same.
 func (s Spec) Equal(o Spec) bool {
 	return s.Goal == o.Goal && s.Term == o.Term && s.Plan == o.Plan && s.Source == o.Source &&
-		s.Acks == o.Acks && s.Target.Equal(o.Target) && slices.Equal(s.Attach, o.Attach) &&
+		s.Acks == o.Acks && s.Rotate == o.Rotate && s.Target.Equal(o.Target) && slices.Equal(s.Attach, o.Attach) &&
 		slices.Equal(s.InSync, o.InSync) && s.RequiredAcks == o.RequiredAcks && s.Suspended == o.Suspended && s.Prove == o.Prove && s.Eject == o.Eject &&
-		slices.Equal(s.Accounts, o.Accounts) && s.Drop == o.Drop && s.Why == o.Why && s.Errant.Equal(o.Errant) && s.Inject.Equal(o.Inject)
+		slices.Equal(s.Accounts, o.Accounts) && s.Drop == o.Drop && s.Drain == o.Drain && s.Why == o.Why && s.Errant.Equal(o.Errant) && s.Inject.Equal(o.Inject)
 }
 
 // Account is one server's accounts on all servers, known to others only by the
@@ -180,6 +189,8 @@ type Status struct {
 	// Held is what the server had when the spec was done (revoke, promote,
 	// follow with a target, initialise).
 	Held Held `json:"held"`
+	// Cut are the sessions that were ended (demote).
+	Cut SessionsCut `json:"cut,omitzero"`
 	// Empty says that the server holds no data at all (before bootstrap).
 	Empty bool `json:"empty,omitempty"`
 	// Findings are faults of the server's configuration, by stable code.

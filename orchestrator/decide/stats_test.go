@@ -10,6 +10,7 @@ type stats struct {
 	Failovers, Removals, Restarts, AcksRaised, Acks    int
 	Suspended, Resumed, Alone, AsyncFailovers          int
 	Rewinds, RewindsRefused, Joins, Leaves, Renewals   int
+	Switched, SwitchedBack                             int
 	Elections, Refused, Orphans, Clones, Restores      int
 	Abandoned, Superseded, ChosenAgain, EndOpen, Waits int
 }
@@ -60,6 +61,10 @@ func (s *simulated) count(before *Record, c Change) {
 		s.stats.Resumed++
 	case h.Plan.Kind == PlanJoin:
 		s.stats.Joins++
+	case h.Plan.Kind == PlanSwitchover && after.Primary != h.Plan.From:
+		s.stats.Switched++
+	case h.Plan.Kind == PlanSwitchover:
+		s.stats.SwitchedBack++
 	case h.Plan.Kind == PlanRenew:
 		s.stats.Renewals++
 	case h.Plan.Kind == PlanLeave:
@@ -73,6 +78,7 @@ func (s *stats) add(o stats) {
 	s.AcksRaised, s.Acks, s.Suspended, s.Resumed = s.AcksRaised+o.AcksRaised, s.Acks+o.Acks, s.Suspended+o.Suspended, s.Resumed+o.Resumed
 	s.Alone, s.AsyncFailovers, s.Elections, s.Refused = s.Alone+o.Alone, s.AsyncFailovers+o.AsyncFailovers, s.Elections+o.Elections, s.Refused+o.Refused
 	s.Orphans, s.Clones, s.Restores, s.Abandoned = s.Orphans+o.Orphans, s.Clones+o.Clones, s.Restores+o.Restores, s.Abandoned+o.Abandoned
+	s.Switched, s.SwitchedBack = s.Switched+o.Switched, s.SwitchedBack+o.SwitchedBack
 	s.Joins, s.Leaves, s.Renewals = s.Joins+o.Joins, s.Leaves+o.Leaves, s.Renewals+o.Renewals
 	s.Rewinds, s.RewindsRefused = s.Rewinds+o.Rewinds, s.RewindsRefused+o.RewindsRefused
 	s.Superseded, s.ChosenAgain, s.EndOpen, s.Waits = s.Superseded+o.Superseded, s.ChosenAgain+o.ChosenAgain, s.EndOpen+o.EndOpen, s.Waits+o.Waits
@@ -83,9 +89,10 @@ func (s stats) String() string {
   failovers completed %d (of them async %d), chosen again %d, superseded %d, abandoned %d
   removals %d, restarts of mysqld %d, changes of k %d (raised by proof %d)
   suspensions %d (opened alone %d), resumptions %d, rewinds %d (refused %d), servers built anew %d, joined %d, left %d, new terms of a lone primary %d
+  switchovers %d (others came to nothing %d)
   elections %d, transactions refused by their guards %d, late ones %d, etcd restored %d
   in the end %d clusters were open, %d waited by name`,
 		s.Steps, s.Events, s.Failovers, s.AsyncFailovers, s.ChosenAgain, s.Superseded, s.Abandoned,
-		s.Removals, s.Restarts, s.Acks, s.AcksRaised, s.Suspended, s.Alone, s.Resumed, s.Rewinds, s.RewindsRefused, s.Clones, s.Joins, s.Leaves, s.Renewals,
+		s.Removals, s.Restarts, s.Acks, s.AcksRaised, s.Suspended, s.Alone, s.Resumed, s.Rewinds, s.RewindsRefused, s.Clones, s.Joins, s.Leaves, s.Renewals, s.Switched, s.SwitchedBack,
 		s.Elections, s.Refused, s.Orphans, s.Restores, s.EndOpen, s.Waits)
 }

@@ -45,7 +45,8 @@ type world struct {
 	dropped map[string]bool
 	trace   []string
 	// policy is what the operator wants.
-	policy *Policy
+	policy   *Policy
+	requests int
 	// newest is the record of the highest version there ever was.
 	newest *Record
 	// broken is what is broken on purpose, nil for nothing.

@@ -62,6 +62,7 @@ type Generator struct {
 	mu      sync.Mutex
 	acks    []Ack
 	unknown int
+	twice   int
 	last    error
 	// more is closed and replaced when something was acknowledged.
 	more chan struct{}
@@ -106,8 +107,13 @@ func Start(ctx context.Context, o Options) (*Generator, error) {
 // other in each.
 func (g *Generator) write(ctx context.Context, client int) {
 	var seq int64
-	for !g.halted() {
-		seq = g.session(ctx, client, seq)
+	for trying := false; !g.halted(); {
+		before := seq
+		var acked bool
+		if seq, acked = g.session(ctx, client, seq); !acked && trying && (seq > before || !g.halted()) {
+			g.failedAgain()
+		}
+		trying = true
 		select {
 		case <-g.halt:
 		case <-time.After(g.options.Reconnect):
@@ -115,18 +121,19 @@ func (g *Generator) write(ctx context.Context, client int) {
 	}
 }
 
-// session writes until its connection fails and returns the last number used.
-func (g *Generator) session(ctx context.Context, client int, seq int64) int64 {
+// session writes until its connection fails and returns the last number used, and
+// whether anything was acknowledged.
+func (g *Generator) session(ctx context.Context, client int, seq int64) (last int64, acked bool) {
 	conn, err := g.db.Conn(ctx)
 	if err != nil {
 		g.failed(err, false)
-		return seq
+		return seq, false
 	}
 	defer conn.Close() // An error would be one of a session that is over.
 	var server int64
 	if err := conn.QueryRowContext(ctx, "SELECT @@server_id").Scan(&server); err != nil {
 		g.failed(err, false)
-		return seq
+		return seq, false
 	}
 	connected := time.Now()
 	insert := "INSERT INTO " + g.options.Table + " (client, seq) VALUES (?, ?)"
@@ -135,8 +142,9 @@ func (g *Generator) session(ctx context.Context, client int, seq int64) int64 {
 		begun := time.Now()
 		if _, err := conn.ExecContext(ctx, insert, client, seq); err != nil {
 			g.failed(err, true)
-			return seq
+			return seq, acked
 		}
+		acked = true
 		g.acknowledged(Ack{Key{client, seq}, server, connected, begun, time.Now()})
 		if g.options.Pause > 0 {
 			select {
@@ -145,7 +153,7 @@ func (g *Generator) session(ctx context.Context, client int, seq int64) int64 {
 			}
 		}
 	}
-	return seq
+	return seq, acked
 }
 
 func (g *Generator) halted() bool {
@@ -163,6 +171,12 @@ func (g *Generator) acknowledged(a Ack) {
 	g.acks = append(g.acks, a)
 	close(g.more)
 	g.more = make(chan struct{})
+}
+
+func (g *Generator) failedAgain() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.twice++
 }
 
 func (g *Generator) failed(err error, insert bool) {
@@ -218,6 +232,9 @@ type Result struct {
 	// Unknown is the number of inserts that ended in an error; each may or may
 	// not be there.
 	Unknown int
+	// Twice is how often a writer that had failed, and tried again in a new session,
+	// failed again before anything was acknowledged.
+	Twice int
 	// LastError is the last error of a writer, nil if none had any.
 	LastError error
 }
@@ -233,5 +250,5 @@ func (g *Generator) Stop() Result {
 	_ = g.db.Close() // All its sessions are closed already.
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return Result{Table: g.options.Table, Acks: g.acks, Unknown: g.unknown, LastError: g.last}
+	return Result{Table: g.options.Table, Acks: g.acks, Unknown: g.unknown, Twice: g.twice, LastError: g.last}
 }

@@ -1,0 +1,175 @@
+package member
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication"
+)
+
+const (
+	// drainPoll is how often it is looked whether open transactions have ended.
+	drainPoll = 5 * time.Millisecond
+	// quietDeadline bounds the wait for commits that replicas have not acknowledged,
+	// and closeDeadline super_read_only.
+	quietDeadline = 2 * time.Second
+	closeDeadline = 2500 * time.Millisecond
+)
+
+// demote closes an open primary politely: sessions are ended, nothing can be
+// written any more, and nobody waits, so that nobody can be answered any more
+// (S10). What it has then is final. Until another term is published it can be
+// opened again in its own.
+func (w *worker) demote(ctx context.Context) error {
+	snap, err := w.local().Read(ctx)
+	if err != nil {
+		return err
+	}
+	if !snap.SuperReadOnly {
+		if err := w.step("drain", func() error { return w.drain(ctx) }); err != nil {
+			return err
+		}
+		if err := w.step("close", func() error { return w.close(ctx) }); err != nil {
+			return err
+		}
+		if err := w.step("cut", func() error { return w.cutRest(ctx) }); err != nil {
+			return err
+		}
+	}
+	if err := w.step("quiet", func() error { return w.awaitQuiet(ctx) }); err != nil {
+		return err
+	}
+	if err := w.step("read_sets", func() error { return w.readHeld(ctx) }); err != nil {
+		return err
+	}
+	// It was never left open: another goal does not have to kill it.
+	return w.step("note", w.m.terms.demoted)
+}
+
+// drain ends idle sessions, and gives transactions that are open the time they
+// were promised. What ends here costs no time in which writes stop.
+func (w *worker) drain(ctx context.Context) error {
+	deadline := time.Now().Add(w.spec.Drain)
+	var waited map[int64]bool // those that were in a transaction when it began
+	for {
+		clients, err := w.local().Clients(ctx)
+		if err != nil {
+			return err
+		}
+		if waited == nil {
+			waited = make(map[int64]bool)
+			for _, c := range clients {
+				waited[c.ID] = c.InTransaction
+			}
+		}
+		left := false
+		for _, c := range clients {
+			left = left || c.InTransaction && waited[c.ID]
+			if c.InTransaction || c.Running {
+				continue
+			}
+			w.count(c, waited)
+			if err := w.local().KillSession(ctx, c.ID); err != nil {
+				return err
+			}
+		}
+		if !left || !time.Now().Before(deadline) {
+			return nil
+		}
+		if err := wait(ctx, drainPoll); err != nil {
+			return err
+		}
+	}
+}
+
+// count counts a session that is ended.
+func (w *worker) count(c replication.Client, waited map[int64]bool) {
+	switch {
+	case c.InTransaction || c.Running:
+		w.cut.Forced++
+	case waited[c.ID]:
+		w.cut.InTransaction++
+	default:
+		w.cut.Idle++
+	}
+}
+
+// close refuses all writes and ends the sessions that are left. What they have
+// under way commits, or is refused; it is not waited until they are all gone, since
+// whoever is left can write nothing any more.
+func (w *worker) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, closeDeadline)
+	defer cancel()
+	w.m.send(ctx, func(s *state) { s.closed() }) // No more commits of its own.
+	if err := w.insist(ctx, lockPatience, w.local().SetSuperReadOnly); err != nil {
+		return err
+	}
+	at := time.Now()
+	w.m.send(ctx, func(s *state) { s.shut(at) })
+	return nil
+}
+
+// cutRest ends the sessions that are left, beside what goes on.
+func (w *worker) cutRest(ctx context.Context) error {
+	clients, err := w.local().Clients(ctx)
+	if err != nil {
+		return err
+	}
+	ids := make([]int64, 0, len(clients))
+	for _, c := range clients {
+		w.count(c, nil)
+		ids = append(ids, c.ID)
+	}
+	m := w.m
+	m.send(ctx, func(s *state) {
+		s.wg.Go(func() {
+			if err := m.o.Local.KillSessions(s.ctx, ids); err != nil && s.ctx.Err() == nil {
+				m.log.Warn("sessions are left on a server that is closed", "error", err)
+			}
+		})
+	})
+	return nil
+}
+
+// awaitQuiet waits until no commit waits for an acknowledgement.
+func (w *worker) awaitQuiet(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, quietDeadline)
+	defer cancel()
+	for {
+		n, err := w.local().WaitSessions(ctx)
+		if err != nil || n == 0 {
+			return err
+		}
+		if err := wait(ctx, attachPoll); err != nil {
+			return fmt.Errorf("%d commits wait for replicas: %w", n, err)
+		}
+	}
+}
+
+// shut notes that the server was closed by this daemon: what was read of it before
+// says nothing any more.
+func (s *state) shut(at time.Time) {
+	s.shutAt = at
+	s.snap.ReadOnly, s.snap.SuperReadOnly = true, true
+}
+
+// awaitTarget waits, on a candidate, until it has received all that it is to
+// apply, from a source that is closed.
+func (w *worker) awaitTarget(ctx context.Context) error {
+	for w.spec.Source != "" {
+		snap, err := w.local().Read(ctx)
+		if err != nil {
+			return err
+		}
+		if snap.Executed.Union(snap.Received).Contains(w.spec.Target) || snap.Receiver != decide.ReceiverOn ||
+			w.m.serverAt(snap.SourceHost, snap.SourcePort) != w.spec.Source {
+			return nil
+		}
+		if err := wait(ctx, attachPoll); err != nil {
+			return err
+		}
+	}
+	return nil
+}
