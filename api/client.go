@@ -222,7 +222,7 @@ func (c *Client) Switchover(ctx context.Context, want decide.SwitchoverRequest) 
 	var id string
 	// Of its own, so that a request that two daemons were asked for is one.
 	if want.ID == "" {
-		want.ID = rand.Text()
+		want.ID, want.At = rand.Text(), time.Now()
 	}
 	if err := c.post(ctx, "/v1/switchover", want, &id); err != nil {
 		return "", fmt.Errorf("asking for a switchover: %w", err)

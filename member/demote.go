@@ -102,8 +102,11 @@ func (w *worker) count(c replication.Client, waited map[int64]bool) {
 func (w *worker) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, closeDeadline)
 	defer cancel()
-	w.m.send(ctx, func(s *state) { s.closed() }) // No more commits of its own.
+	// No more commits of its own. It counts as open, and closes itself if it is cut
+	// off, until it is known to be closed.
+	w.m.send(ctx, func(s *state) { s.stopHeart(); s.pendingSince = time.Time{} })
 	if err := w.insist(ctx, lockPatience, w.local().SetSuperReadOnly); err != nil {
+		w.m.send(ctx, func(s *state) { s.beatAgain() })
 		return err
 	}
 	at := time.Now()
@@ -151,8 +154,16 @@ func (w *worker) awaitQuiet(ctx context.Context) error {
 // shut notes that the server was closed by this daemon: what was read of it before
 // says nothing any more.
 func (s *state) shut(at time.Time) {
+	s.closed()
 	s.shutAt = at
 	s.snap.ReadOnly, s.snap.SuperReadOnly = true, true
+}
+
+// beatAgain goes on with the own commits of a server that could not be closed.
+func (s *state) beatAgain() {
+	if s.openTerm != 0 && s.heart == nil {
+		s.startHeart(s.openTerm)
+	}
 }
 
 // awaitTarget waits, on a candidate, until it has received all that it is to
@@ -163,7 +174,7 @@ func (w *worker) awaitTarget(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if snap.Executed.Union(snap.Received).Contains(w.spec.Target) || snap.Receiver != decide.ReceiverOn ||
+		if snap.Executed.Union(snap.Received).Contains(w.spec.Target) || snap.Receiver == decide.ReceiverOff ||
 			w.m.serverAt(snap.SourceHost, snap.SourcePort) != w.spec.Source {
 			return nil
 		}

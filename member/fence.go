@@ -89,7 +89,12 @@ func (s *state) guardAgainstIsolation() {
 // failover might lose what was acknowledged.
 func (s *state) lookAtWaiting(readAt time.Time) {
 	j := s.job
-	if s.openTerm == 0 || s.weakened || s.spec.Suspended || j == nil || j.state != decide.SpecDone || j.spec.Revision != s.spec.Revision || !readAt.After(j.doneAt) {
+	if s.openTerm == 0 || s.weakened || s.spec.Suspended {
+		return
+	}
+	// While it lets transactions end, it goes on waiting as it did before.
+	settled := j != nil && j.state == decide.SpecDone && j.spec.Revision == s.spec.Revision && readAt.After(j.doneAt)
+	if !settled && s.spec.Goal != decide.GoalDemote {
 		return
 	}
 	if ss := s.snap.SemiSync; !waits(ss, s.spec.RequiredAcks) {

@@ -100,7 +100,7 @@ func (h *heart) proves(ctx context.Context) error {
 		return err
 	}
 	for _, session := range sessions {
-		if !session.SemiSync || slices.Contains(spec.InSync, session.Server) || spec.Goal != decide.GoalPrimary {
+		if !session.SemiSync || slices.Contains(spec.InSync, session.Server) || spec.Goal != decide.GoalPrimary && spec.Goal != decide.GoalDemote {
 			continue
 		}
 		if err := h.m.o.Local.KillSession(ctx, session.ID); err != nil {

@@ -127,6 +127,7 @@ func (w *worker) primary(ctx context.Context) error {
 // keep brings an open primary's account locks and required acks in line, and
 // proves by a commit begun afterwards that nobody ejected is needed (S3).
 func (w *worker) keep(ctx context.Context) error {
+	w.m.send(ctx, func(s *state) { s.beatAgain() }) // After a switchover that was taken back.
 	if w.spec.Suspended {
 		if err := w.mayBeAlone(ctx); err != nil {
 			return err

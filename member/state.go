@@ -233,16 +233,22 @@ func (s *state) adopt() {
 	if s.spec.Goal == decide.GoalDemote || s.openTerm != 0 || s.fenced || s.fencing || s.snap.ReadOnly || s.snap.OfflineMode || t.Opened.Run != s.proc.StartID {
 		return
 	}
+	control := s.controlAt
 	s.opened(t.Opened.Term)
-	// What is not proven since the last daemon is not proven.
+	// What is not proven since the last daemon is not proven, but for what this one
+	// has proved while it did not know of it.
 	if proof, err := process.ReadProof(s.m.o.ProofFile); err == nil && proof.StartID == s.proc.StartID {
 		s.controlAt, s.commitAt = time.Now().Add(-proof.Age()), time.Time{}
+		if control.After(s.controlAt) {
+			s.controlAt = control
+		}
 	}
 }
 
 // opened notes that the server takes writes, and starts the heart.
 func (s *state) opened(term uint64) {
 	if s.openTerm == term {
+		s.beatAgain()
 		return
 	}
 	s.openTerm, s.fenced = term, false

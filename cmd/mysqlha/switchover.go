@@ -144,17 +144,29 @@ func (t tool) awaitAnswer(ctx context.Context, client *api.Client, id string) (d
 }
 
 func (t tool) dryRun(c *cli.Context) error {
-	judged, err := ask(t, c, func(ctx context.Context, client *api.Client, name string) (judgement, error) {
-		cluster, err := clusterOf(ctx, client, name)
-		if err != nil {
-			return judgement{}, err
+	said, err := ask(t, c, func(ctx context.Context, client *api.Client, name string) (judgement, error) {
+		for {
+			cluster, err := clusterOf(ctx, client, name)
+			if err != nil {
+				return judgement{}, err
+			}
+			deadline, _ := ctx.Deadline()
+			if judged(cluster) || time.Until(deadline) < answerReserve {
+				return judge(cluster, c.String("to"))
+			}
+			time.Sleep(pollEvery) // Leadership may just be moving.
 		}
-		return judge(cluster, c.String("to"))
 	}, judgementText)
-	if err == nil && len(judged.Problems) > 0 {
+	if err == nil && len(said.Problems) > 0 {
 		return errRefusedByLeader
 	}
 	return err
+}
+
+// judged tells whether a leader has said who could be primary, or what it does
+// instead.
+func judged(c api.Cluster) bool {
+	return c.Record != nil && c.DecisionFrom != "" && (len(c.Decision.Candidates) > 0 || c.Record.Plan != nil)
 }
 
 // judgement is what a dry run says.

@@ -255,8 +255,17 @@ func (b *backend) Switchover(ctx context.Context, want decide.SwitchoverRequest)
 	case want.Drain < 0 || want.Drain > time.Hour:
 		return "", &api.RefusedError{Reason: fmt.Sprintf("open transactions may go on for 0s to 1h, not %s", want.Drain)}
 	}
-	want.At = time.Now()
+	if want.At.IsZero() {
+		want.At = time.Now()
+	}
+	answered := b.d.bus.State().Record.Answered
 	_, err := b.d.bus.ChangePolicy(ctx, func(p decide.Policy) (decide.Policy, error) {
+		if q := p.Switchover; q != nil && q.ID != want.ID && !slices.Contains(answered, q.ID) && time.Since(q.At) < decide.RequestLives {
+			return p, &api.RefusedError{Reason: fmt.Sprintf("another switchover was asked for %s ago, and has not been answered yet", time.Since(q.At).Round(time.Second))}
+		}
+		if slices.Contains(answered, want.ID) {
+			return p, nil
+		}
 		if p.Switchover == nil || p.Switchover.ID != want.ID {
 			p.Switchover = &want
 		}

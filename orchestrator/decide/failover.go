@@ -268,7 +268,7 @@ func (d *decider) awaitPromoted() Decision {
 	p := r.Plan
 	st, prepared := d.prepared(p)
 	if d.lost(p.Candidate) || !prepared && d.hopeless(p) {
-		if again := d.chooseAgain(r.clone()); again.Change != nil || d.lost(p.Candidate) {
+		if again := d.chooseAgain(r.clone(), "did not take over"); again.Change != nil || d.lost(p.Candidate) {
 			return again
 		}
 	}
@@ -289,6 +289,11 @@ func (d *decider) awaitPromoted() Decision {
 	if prepared && (len(have) >= r.RequiredAcks || r.Durability == DurabilityAsync) {
 		r.Runs = runs
 		return d.publish(r)
+	}
+	if prepared && p.Kind == PlanSwitchover && p.Candidate != p.From && d.inPhase() > moveReserve {
+		if again := d.chooseAgain(r.clone(), "found nobody who could follow it"); again.Change != nil {
+			return again
+		}
 	}
 	if more := d.moreFollowers(p); len(more) > 0 {
 		p.NewInSync = sorted(append(p.NewInSync, more...))
@@ -360,7 +365,7 @@ func (d *decider) hopeless(p *Plan) bool {
 // sets still say what the new term must hold, so any other server that holds it
 // all will do; nobody can have been acknowledged by the first candidate, since
 // it never opened.
-func (d *decider) chooseAgain(r Record) Decision {
+func (d *decider) chooseAgain(r Record, trouble string) Decision {
 	p := r.Plan
 	alive := make(map[string]Held)
 	for _, name := range d.Servers {
@@ -371,12 +376,19 @@ func (d *decider) chooseAgain(r Record) Decision {
 		if ok && name != p.Candidate && d.reachable(name) && d.Statuses[name].StartID == held.StartID {
 			alive[name] = held
 		}
+		// Where the old primary has closed itself the target is all there will ever be,
+		// so whoever has it now will do, be it asked for anything or not.
+		live := d.Seen[name].Live
+		if p.Kind != PlanFailover && name != p.Candidate && d.reachable(name) && !d.unusable(name) && !d.leaving(name) &&
+			live.StartID == d.Statuses[name].StartID && live.All().Contains(p.Target) {
+			alive[name] = Held{Executed: live.Executed, Received: live.Received, StartID: live.StartID}
+		}
 	}
 	candidate, why := d.choose(p, alive)
 	if _, back := alive[p.From]; back && p.Kind == PlanSwitchover {
 		candidate = p.From // Where it was, rather than somewhere else.
 	}
-	p.Trouble = p.Candidate + " did not take over"
+	p.Trouble = p.Candidate + " " + trouble
 	if st := d.Statuses[p.Candidate]; st.Plan == p.ID && st.Detail != "" {
 		p.Trouble += ": " + st.Detail
 	}

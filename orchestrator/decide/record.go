@@ -151,8 +151,8 @@ type Record struct {
 	Base gtid.Set `json:"base"`
 	// Published is when this term was published, by the leader's clock.
 	Published time.Time `json:"published,omitzero"`
-	// Answered is the request for a switchover that was answered last.
-	Answered string `json:"answered,omitempty"`
+	// Answered are the requests for a switchover that were answered last.
+	Answered []string `json:"answered,omitempty"`
 	// ID tells this cluster from any other, from its first term on.
 	ID string `json:"id,omitempty"`
 	// Servers are those of the cluster. Until they stand here they are those of the
@@ -329,6 +329,7 @@ func (p Plan) Holds() bool {
 func (r Record) clone() Record {
 	r.InSync = slices.Clone(r.InSync)
 	r.Runs = maps.Clone(r.Runs)
+	r.Answered = slices.Clone(r.Answered)
 	if r.Plan != nil {
 		p := r.Plan.clone()
 		r.Plan = &p

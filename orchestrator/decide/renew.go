@@ -56,7 +56,7 @@ func (d *decider) stuckFor() time.Duration {
 	if seen.Live.OpenTerm == d.Record.Term {
 		return seen.Live.CommitPending
 	}
-	return d.now.Sub(later(seen.RunSince, d.LeadingSince)) // It has not opened in this run.
+	return d.now.Sub(later(later(seen.NotOpenSince, seen.RunSince), d.LeadingSince))
 }
 
 // comesBackAsClone tells whether a server is there, can only come back as a clone,

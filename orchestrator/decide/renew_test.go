@@ -108,6 +108,21 @@ func TestALonePrimaryIsNotClosedForNothing(t *testing.T) {
 	}
 }
 
+func TestAPrimaryThatWasClosedForAMomentIsNotLonely(t *testing.T) {
+	c := lone(t, 0, func(c *table) {
+		c.status("a", func(s *Status) { s.OpenTerm = 0 })
+		c.live("a", func(l *Live) { l.OpenTerm, l.ReadOnly, l.SuperReadOnly = 0, true, true })
+	})
+	if c.settle(); c.Record.Plan != nil {
+		t.Fatalf("the plan %+v", c.Record.Plan)
+	}
+	c.pass(30 * time.Second)
+	c.Absent["b"] = c.now.Add(-time.Minute)
+	if c.settle(); c.Record.Plan == nil || c.Record.Plan.Kind != PlanRenew {
+		t.Errorf("after 30 s: %+v", c.Record.Plan)
+	}
+}
+
 func TestALonePrimaryThatDoesNotReturnIsReplacedIfThatCanBe(t *testing.T) {
 	c := lone(t, time.Minute, func(*table) {})
 	c.decide()

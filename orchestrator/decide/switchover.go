@@ -27,9 +27,9 @@ type SwitchoverRequest struct {
 }
 
 const (
-	// requestLives is how long after it was made a request is carried out, by the
+	// RequestLives is how long after it was made a request is carried out, by the
 	// clocks of two hosts: nobody waits for it any longer.
-	requestLives = 30 * time.Second
+	RequestLives = 30 * time.Second
 	// prepareReserve is what the candidate may take to show that it does what it is
 	// asked, closeReserve what closing may take beyond the time for open
 	// transactions, and moveReserve what the candidate may take from then on, before
@@ -37,6 +37,8 @@ const (
 	closeReserve   = 3 * time.Second
 	moveReserve    = 5 * time.Second
 	prepareReserve = 3 * time.Second
+	// mostAnswered is how many requests are remembered.
+	mostAnswered = 8
 	// closeBehind is how many transactions a candidate should have left to apply, since
 	// writes wait for them: it is waited for that for catchUpPatience. Beyond
 	// furthestBehind it is refused.
@@ -102,6 +104,12 @@ func (d *decider) unfitFor(name string) (problems []string) {
 			say("the disk of %s has %s left", name, bytesText(disk.Free))
 		}
 	}
+	switch errant, known := d.errantNow(name); {
+	case d.reachable(name) && !known && r.Durability != DurabilityAsync:
+		say("it is not known whether %s has transactions that never came from %s", name, r.Primary)
+	case !errant.IsEmpty():
+		say("%s", d.whyErrant(name))
+	}
 	for _, f := range d.Statuses[name].Findings {
 		say("%s: %s", f.Code, f.Detail)
 	}
@@ -132,12 +140,12 @@ func (d *decider) unfitNow() (problems []string) {
 // switchover answers a request: it opens the plan, or says in the history why not.
 func (d *decider) switchover() (Decision, bool) {
 	r := d.Record
-	if d.Policy == nil || d.Policy.Switchover == nil || d.Policy.Switchover.ID == r.Answered {
+	if d.Policy == nil || d.Policy.Switchover == nil || slices.Contains(r.Answered, d.Policy.Switchover.ID) {
 		return Decision{}, false
 	}
 	q := *d.Policy.Switchover
 	next := r.clone()
-	next.Answered = q.ID
+	next.Answered = append(next.Answered[max(0, len(next.Answered)-mostAnswered+1):], q.ID)
 	next.Plan = &Plan{ID: d.planID(PlanSwitchover), Kind: PlanSwitchover, Reason: ReasonRequested, Leader: d.Self, From: r.Primary,
 		Candidate: q.To, Request: q.ID, Drain: q.Drain, Evidence: strings.TrimSpace("requested " + byWhom(q.By))}
 	next.Plan.advance(PhasePrepare, d.now)
@@ -155,7 +163,7 @@ func (d *decider) switchover() (Decision, bool) {
 		problems = append(problems, best[0].Problems...)
 		next.Plan.Candidate = best[0].Server
 	}
-	if age := d.now.Sub(q.At); age > requestLives || age < -requestLives {
+	if age := d.now.Sub(q.At); age > RequestLives || age < -RequestLives {
 		problems = append(problems, fmt.Sprintf("it was asked for %s ago", age.Round(time.Second)))
 	}
 	if young := min(d.now.Sub(d.LeadingSince), d.now.Sub(q.At)) < transient; young && len(problems) > 0 && len(best) > 0 {

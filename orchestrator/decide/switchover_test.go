@@ -37,7 +37,7 @@ func TestS4S5S10_ASwitchoverMovesWhatTheClosedPrimaryHas(t *testing.T) {
 		t.Fatalf("the plan %+v", p)
 	}
 	c.did("b", gs("a:1-10"), none).settle()
-	if p := c.Record.Plan; p == nil || p.Kind != PlanSwitchover || p.Phase != PhaseClose || p.Candidate != "b" || c.Record.Answered != "one" {
+	if p := c.Record.Plan; p == nil || p.Kind != PlanSwitchover || p.Phase != PhaseClose || p.Candidate != "b" || !slices.Contains(c.Record.Answered, "one") {
 		t.Fatalf("the plan %+v", p)
 	}
 	if spec := c.Specs["a"]; spec.Goal != GoalDemote || spec.Drain != time.Second {
@@ -116,7 +116,7 @@ func TestASwitchoverThatCannotBeIsRefusedWithAllReasons(t *testing.T) {
 				break
 			}
 		}
-		if history == nil || !strings.HasPrefix(history.Result, "refused: ") || !strings.Contains(history.Result, tc.why) || c.Record.Plan != nil || c.Record.Answered != "one" {
+		if history == nil || !strings.HasPrefix(history.Result, "refused: ") || !strings.Contains(history.Result, tc.why) || c.Record.Plan != nil || !slices.Contains(c.Record.Answered, "one") {
 			t.Errorf("%s: %+v, the plan %+v", name, history, c.Record.Plan)
 		}
 		if name == "two things speak against b" && !strings.Contains(history.Result, "does not acknowledge") {
@@ -132,7 +132,7 @@ func TestANewLeaderDoesNotRefuseWhatItDoesNotKnow(t *testing.T) {
 	c := asked(t, func(c *table) { c.live("b", func(l *Live) { l.Acks = false }) })
 	c.LeadingSince = c.now
 	c.mustWait(c.settle(), CodePolicyWaits)
-	if c.Record.Answered != "" {
+	if len(c.Record.Answered) != 0 {
 		t.Fatal("the request was answered")
 	}
 	c.live("b", func(l *Live) { l.Acks = true })
@@ -141,7 +141,7 @@ func TestANewLeaderDoesNotRefuseWhatItDoesNotKnow(t *testing.T) {
 	}
 	// Nor does anybody in the first moment.
 	c = asked(t, func(c *table) { c.live("b", func(l *Live) { l.Acks = false }) })
-	if c.mustWait(c.settle(), CodePolicyWaits); c.Record.Answered != "" {
+	if c.mustWait(c.settle(), CodePolicyWaits); len(c.Record.Answered) != 0 {
 		t.Error("the request was answered at once")
 	}
 }
@@ -149,7 +149,7 @@ func TestANewLeaderDoesNotRefuseWhatItDoesNotKnow(t *testing.T) {
 func TestACandidateIsWaitedForBeforeWritesAre(t *testing.T) {
 	c := asked(t, func(c *table) { c.live("b", func(l *Live) { l.LagTransactions = 900 }) })
 	c.mustWait(c.settle(), CodeCatchingUp)
-	if c.Record.Answered != "" {
+	if len(c.Record.Answered) != 0 {
 		t.Fatal("the request was answered")
 	}
 	c.live("b", func(l *Live) { l.LagTransactions = 100 })
@@ -262,5 +262,82 @@ func TestASwitchoverWhoseCandidateDoesNotAnswerNeverCloses(t *testing.T) {
 		if c.settle(); c.Specs["b"].Rotate {
 			t.Errorf("%s: b is still asked to prepare", name)
 		}
+	}
+}
+
+// promoting brings a switchover to where b was chosen; c alone has all of it.
+func switching(t *testing.T) *table {
+	t.Helper()
+	c := closing(t)
+	c.status("a", func(s *Status) { s.OpenTerm = 0 })
+	c.live("a", func(l *Live) { l.OpenTerm, l.ReadOnly, l.SuperReadOnly, l.Executed = 0, true, true, gs("a:1-20") })
+	c.live("b", func(l *Live) { l.Executed, l.Received = gs("a:1-19"), gs("a:1-19") })
+	c.live("c", func(l *Live) { l.Executed, l.Received = gs("a:1-15"), gs("a:1-20") })
+	c.demoted().settle()
+	if c.phase() != PhasePromote || c.Record.Plan.Candidate != "b" {
+		t.Fatalf("the plan %+v", c.Record.Plan)
+	}
+	return c
+}
+
+func TestS5_WhoHasTheWholeTargetMayTakeOver(t *testing.T) {
+	for name, tc := range map[string]struct {
+		happens func(*table)
+		chosen  string
+	}{
+		"the old primary dies, and the candidate has not received the last of it": {func(c *table) { c.vanishes("a") }, "c"},
+		"it restarts":                    {func(c *table) { c.returns("a", "a2", gs("a:1-20")) }, "a"},
+		"all but the candidate are gone": {func(c *table) { c.vanishes("a"); c.vanishes("c") }, "b"},
+	} {
+		c := switching(t)
+		tc.happens(c)
+		for range 7 {
+			c.pass(time.Second).settle()
+		}
+		if got := c.Record.Plan.Candidate; got != tc.chosen {
+			t.Errorf("%s: chosen is %s", name, got)
+		}
+		if c.Record.Term != 1 {
+			t.Errorf("%s: a term is published", name)
+		}
+	}
+}
+
+func TestACandidateThatNobodyCanFollowLeadsBack(t *testing.T) {
+	c := switching(t)
+	c.did("b", gs("a:1-20"), none).settle()
+	if c.pass(4 * time.Second).settle(); c.Record.Plan.Candidate != "b" {
+		t.Fatal("it had no time")
+	}
+	c.pass(2 * time.Second).settle()
+	if p := c.Record.Plan; p.Candidate != "a" || !strings.Contains(p.Trouble, "nobody who could follow") {
+		t.Errorf("the plan %+v", p)
+	}
+}
+
+func TestS7_AServerWithTransactionsOfItsOwnIsNotMovedTo(t *testing.T) {
+	c := asked(t, func(c *table) {
+		c.live("b", func(l *Live) { l.Executed = l.Executed.Union(gs("b:1")) })
+		c.Record.InSync = []string{"b"} // It cannot be spared.
+	})
+	c.unwatched = true
+	c.pass(time.Second).pass(time.Second)
+	c.Policy.Switchover.At = c.now.Add(-5 * time.Second)
+	if c.settle(); c.Record.Plan != nil || !slices.Contains(c.Record.Answered, "one") {
+		t.Errorf("the plan %+v, answered %v", c.Record.Plan, c.Record.Answered)
+	}
+}
+
+func TestARequestIsCarriedOutOnceWhateverCameBetween(t *testing.T) {
+	c := asked(t, func(c *table) { c.Record.Answered = []string{"zero", "one", "two"} })
+	if c.settle(); c.Record.Plan != nil {
+		t.Error("it is carried out again")
+	}
+	for i := range 20 {
+		c.Policy.Switchover = &SwitchoverRequest{ID: string(rune('a' + i)), To: "x", At: c.now}
+		c.settle()
+	}
+	if n := len(c.Record.Answered); n != mostAnswered {
+		t.Errorf("%d are remembered", n)
 	}
 }

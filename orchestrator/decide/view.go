@@ -70,6 +70,9 @@ type Observation struct {
 	// RunSince is when the leader first heard of this run of mysqld, which is
 	// after it began.
 	RunSince time.Time `json:"run_since,omitzero"`
+	// NotOpenSince is since when every answer has shown a server that takes no
+	// writes, zero while it does.
+	NotOpenSince time.Time `json:"not_open_since,omitzero"`
 	// ReceivingAt is when an answer last showed a receiver that is connected.
 	ReceivingAt time.Time `json:"receiving_at,omitzero"`
 	// AckingSince is since when every answer has shown a receiver that is
@@ -100,6 +103,12 @@ func (o Observation) Heard(live Live, asked, heard time.Time) Observation {
 	}
 	if live.Receiver == ReceiverOn {
 		o.ReceivingAt = heard
+	}
+	switch {
+	case live.OpenTerm != 0:
+		o.NotOpenSince = time.Time{}
+	case o.NotOpenSince.IsZero():
+		o.NotOpenSince = heard
 	}
 	switch acks := live.Answers && live.Receiver == ReceiverOn && live.Acks; {
 	case !acks:
