@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -171,11 +172,12 @@ func (l *lead) spare(h *decide.History, now time.Time) {
 	l.spared[server] = now.Add(l.pauses[server])
 }
 
-// follow notes since when the plan has been in its phase.
+// follow notes since when the plan has been in its phase, with those followers:
+// the candidate begins anew with each.
 func (l *lead) follow(r *decide.Record, now time.Time) {
 	phase := ""
 	if r != nil && r.Plan != nil {
-		phase = r.Plan.ID + " " + string(r.Plan.Phase)
+		phase = strings.Join(append([]string{r.Plan.ID, string(r.Plan.Phase)}, r.Plan.NewInSync...), " ")
 	}
 	if phase != l.phase {
 		l.phase, l.planSeen = phase, now

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -293,7 +294,7 @@ func (s *simulated) viewOf(l *simLeader) View {
 	c := l.etcd
 	phase := ""
 	if c.record != nil && c.record.Plan != nil {
-		phase = c.record.Plan.ID + string(c.record.Plan.Phase)
+		phase = c.record.Plan.ID + string(c.record.Plan.Phase) + fmt.Sprint(c.record.Plan.NewInSync)
 	}
 	if phase != l.phase {
 		l.phase, l.planSeen = phase, s.now

@@ -28,7 +28,8 @@ type View struct {
 	// RecordSeen is the highest version of the record that the leader's own
 	// daemon has ever seen.
 	RecordSeen uint64
-	// PlanSeen is since when this leader has seen the open plan in its phase. The
+	// PlanSeen is since when this leader has seen the open plan in its phase, with
+	// the same followers. The
 	// marks of the plan are by other leaders' clocks; they serve where it is zero.
 	PlanSeen time.Time
 	// Spared says until when a replica is not removed again whose removal was
