@@ -11,10 +11,7 @@ import (
 // probeAll probes the servers of the record, or those of the configuration while
 // it names none, and lets go of those that have left or moved.
 func (l *lead) probeAll(ctx context.Context, r *decide.Record) {
-	servers := l.o.o.Configured
-	if r != nil && len(r.Servers) > 0 {
-		servers = r.Servers
-	}
+	servers := decide.ServersOf(r, l.o.o.Configured)
 	l.servers = servers
 	for s, cancel := range l.probed {
 		if !slices.Contains(servers, s) {

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -46,8 +45,7 @@ func (l *Local) SemiSyncSessions(ctx context.Context) ([]DumpSession, error) {
 // error. A session whose commit waits for an acknowledgement loses its client
 // and goes on waiting.
 func (l *Local) KillSession(ctx context.Context, id int64) error {
-	// In its text, since an argument costs two more round trips.
-	err := l.exec(ctx, "end a session", "KILL CONNECTION "+strconv.FormatInt(id, 10))
+	err := l.exec(ctx, "end a session", "KILL CONNECTION ?", id)
 	if serverErrno(err) == errNoSuchThread {
 		return nil
 	}

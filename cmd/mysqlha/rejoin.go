@@ -115,7 +115,7 @@ func rejoinText(r rejoined) string {
 	}
 	switch {
 	case !r.Injected.IsEmpty() && r.Back:
-		return fmt.Sprintf("%s is "+again+" again after %s, and alone holds what %s wrote\n", r.Server, short(r.Took), r.Injected)
+		return fmt.Sprintf("%s is %s again after %s, and alone holds what %s wrote\n", r.Server, again, short(r.Took), r.Injected)
 	case !r.Injected.IsEmpty():
 		return fmt.Sprintf("%s is %s, and will replicate once the primary has empty transactions for %s\n", r.Server, r.State, r.Injected)
 	case r.Discarded.IsEmpty() && r.InSync:
@@ -123,7 +123,7 @@ func rejoinText(r rejoined) string {
 	case r.Discarded.IsEmpty():
 		return fmt.Sprintf("%s is %s and holds nothing that nobody else has; it comes back by itself\n", r.Server, r.State)
 	case r.Back:
-		return fmt.Sprintf("%s is "+again+" again after %s, without %s\n", r.Server, short(r.Took), r.Discarded)
+		return fmt.Sprintf("%s is %s again after %s, without %s\n", r.Server, again, short(r.Took), r.Discarded)
 	}
 	return fmt.Sprintf("%s is %s, and will be built anew without %s\n", r.Server, r.State, r.Discarded)
 }

@@ -35,10 +35,7 @@ func configured(cfg *config.Config) []decide.Server {
 // servers returns those of the cluster: by the record, or by the configuration
 // while no record is known.
 func (d *daemon) servers() []decide.Server {
-	if r := d.bus.State().Record; r != nil && len(r.Servers) > 0 {
-		return r.Servers
-	}
-	return d.configured
+	return decide.ServersOf(d.bus.State().Record, d.configured)
 }
 
 // server returns the server of that name, and whether it is one of the cluster.

@@ -156,6 +156,14 @@ func (d *decider) finish(r *Record, result string) *History {
 	}
 }
 
+// ended closes the plan of a record and goes back to what stands.
+func (d *decider) ended(r Record, result string) *Change {
+	history := d.finish(&r, result)
+	change := d.change(r, d.standing(r))
+	change.History = history
+	return change
+}
+
 // planID names a plan by what no two plans share: the revision of the record
 // it was decided on, and, since revisions come again where etcd is restored from
 // a backup, the time.

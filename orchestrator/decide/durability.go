@@ -145,10 +145,7 @@ func (d *decider) continueProof() Decision {
 		}
 		return Decision{Reason: ReasonPlanWaits, Detail: string(p.Kind)}
 	}
-	history := d.finish(&r, result)
-	change := d.change(r, d.standing(r))
-	change.History = history
-	return Decision{Reason: ReasonPlanContinues, Detail: detail, Change: change}
+	return Decision{Reason: ReasonPlanContinues, Detail: detail, Change: d.ended(r, result)}
 }
 
 // weakened tells that the primary was found not to wait for replicas

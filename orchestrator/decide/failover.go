@@ -158,10 +158,7 @@ func (d *decider) abandon(r Record) (Decision, bool) {
 	if !h.alive {
 		return Decision{Reason: h.reason, Detail: h.detail, Yield: h.yield}, false
 	}
-	history := d.finish(&r, "abandoned: "+h.detail)
-	change := d.change(r, d.standing(r))
-	change.History = history
-	return Decision{Reason: ReasonPlanAbandoned, Detail: h.detail, Change: change}, true
+	return Decision{Reason: ReasonPlanAbandoned, Detail: h.detail, Change: d.ended(r, "abandoned: "+h.detail)}, true
 }
 
 // revokeLacks waits for the missing, or abandons the plan if the old primary
@@ -427,8 +424,14 @@ func (d *decider) moreFollowers(p *Plan) []string {
 func (d *decider) stands(name string) bool {
 	at, live := d.Specs[name], d.Seen[name].Live
 	_, done := d.did(name, at.Goal, at.Plan)
-	return done && (at.Goal == GoalStand || at.Goal == GoalClone) && live.Receiver == ReceiverOff &&
-		live.SuperReadOnly && live.OpenTerm == 0 && live.StartID == d.Statuses[name].StartID
+	return done && (at.Goal == GoalStand || at.Goal == GoalClone) && live.Receiver == ReceiverOff && d.closed(name)
+}
+
+// closed tells whether a server, as last seen, takes no writes in the run its
+// daemon reports.
+func (d *decider) closed(name string) bool {
+	live := d.Seen[name].Live
+	return live.SuperReadOnly && live.OpenTerm == 0 && live.StartID == d.Statuses[name].StartID
 }
 
 // publish writes the new term. The candidate is complete and k followers have

@@ -122,19 +122,13 @@ func (d *decider) continueRemoval() Decision {
 	if _, proved := d.did(r.Primary, GoalPrimary, p.ID); proved {
 		r.InSync = without(r.InSync, p.Server)
 		delete(r.Runs, p.Server)
-		history := d.finish(&r, "completed")
-		change := d.change(r, d.standing(r))
-		change.History = history
-		return Decision{Reason: ReasonPlanContinues, Detail: p.Server + " has left the in-sync set", Change: change}
+		return Decision{Reason: ReasonPlanContinues, Detail: p.Server + " has left the in-sync set", Change: d.ended(r, "completed")}
 	}
 	if d.inPhase() > 2*d.settings.RemovalDelay {
 		// The leaver never ceased to be listed, so letting it acknowledge again
 		// breaks nothing, and others may be admitted meanwhile.
 		why := "no commit was acknowledged without " + p.Server
-		history := d.finish(&r, "abandoned: "+why)
-		change := d.change(r, d.standing(r))
-		change.History = history
-		return Decision{Reason: ReasonPlanAbandoned, Detail: why, Change: change}
+		return Decision{Reason: ReasonPlanAbandoned, Detail: why, Change: d.ended(r, "abandoned: "+why)}
 	}
 	d.wait(CodeWaitingForAcks, r.Primary, fmt.Sprintf("%s leaves the in-sync set once a commit is acknowledged without it", p.Server), "")
 	return Decision{Reason: ReasonPlanWaits, Detail: "removing " + p.Server}
@@ -294,7 +288,7 @@ func (d *decider) outside(r Record, name string) Spec {
 		return Spec{Goal: GoalFollow, Term: r.Term, Source: r.Primary}
 	}
 	live, primary := d.Seen[name].Live, d.Seen[r.Primary]
-	if !d.reachable(name) || !live.SuperReadOnly || live.OpenTerm != 0 || live.StartID != d.Statuses[name].StartID {
+	if !d.reachable(name) || !d.closed(name) {
 		return stand
 	}
 	if !d.primaryKnown(r) || d.sharesID(name) != "" || d.leaving(name) {

@@ -63,7 +63,7 @@ func (d *decider) stuckFor() time.Duration {
 // may, and has room for it.
 func (d *decider) comesBackAsClone(name string) bool {
 	live, primary := d.Seen[name].Live, d.Seen[d.Record.Primary]
-	if !d.reachable(name) || !live.SuperReadOnly || live.OpenTerm != 0 || live.StartID != d.Statuses[name].StartID || d.leaving(name) || d.sharesID(name) != "" || len(d.Statuses[name].Findings) > 0 {
+	if !d.reachable(name) || !d.closed(name) || d.leaving(name) || d.sharesID(name) != "" || len(d.Statuses[name].Findings) > 0 {
 		return false
 	}
 	return d.mayBeClone(*d.Record, name, live.All().Subtract(primary.Live.Executed)) && d.noRoom(name, d.Record.Primary) == ""

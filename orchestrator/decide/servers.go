@@ -66,6 +66,15 @@ func ServerNames(servers []Server) []string {
 	return names
 }
 
+// ServersOf returns the servers a record names, or those of the configuration
+// while it names none.
+func ServersOf(r *Record, configured []Server) []Server {
+	if r != nil && len(r.Servers) > 0 {
+		return r.Servers
+	}
+	return configured
+}
+
 // FindServer returns the server of that name, and whether it is there.
 func FindServer(servers []Server, name string) (Server, bool) {
 	i := slices.IndexFunc(servers, func(s Server) bool { return s.Name == name })

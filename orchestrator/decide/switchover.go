@@ -219,10 +219,7 @@ func (d *decider) awaitCandidate() Decision {
 
 // takeBack ends a switchover in which nothing was chosen yet.
 func (d *decider) takeBack(r Record, why string) Decision {
-	history := d.finish(&r, "rolled back: "+why)
-	change := d.change(r, d.standing(r))
-	change.History = history
-	return Decision{Reason: ReasonPlanAbandoned, Detail: why, Change: change}
+	return Decision{Reason: ReasonPlanAbandoned, Detail: why, Change: d.ended(r, "rolled back: "+why)}
 }
 
 func byWhom(by string) string {
