@@ -339,7 +339,7 @@ func (s *state) figures() decide.Live {
 		Receiver: sn.Receiver, Applier: sn.Applier, Source: s.m.serverAt(sn.SourceHost, sn.SourcePort),
 		ReceiverErrno: sn.ReceiverErrno, ReceiverError: sn.ReceiverError, ApplierErrno: sn.ApplierErrno, ApplierError: sn.ApplierError,
 		ContactAge: sn.ContactAge, Acks: sn.SemiSync.ReplicaStatus, AckEnabled: sn.SemiSync.ReplicaEnabled,
-		HeartbeatAge: s.heartbeat, HeartbeatKnown: s.heartbeatKnown, Lag: sn.Lag, LagKnown: sn.LagKnown, LagTransactions: sn.LagTransactions,
+		HeartbeatAge: s.heartbeat, HeartbeatKnown: s.heartbeatKnown, Lag: sn.Lag, LagKnown: sn.LagKnown, Delay: sn.Delay, LagTransactions: sn.LagTransactions,
 		Attached: sn.SemiSync.Clients, OpenTerm: s.openTerm, CommitLocked: s.locked,
 	}
 	if p := s.m.cloning.Load(); p != nil {

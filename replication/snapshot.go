@@ -61,6 +61,8 @@ type Snapshot struct {
 	// not ON cannot know what it misses.
 	Lag      time.Duration
 	LagKnown bool
+	// Delay is SOURCE_DELAY: by how much the applier is late on purpose.
+	Delay time.Duration
 	// LagTransactions counts what was received and is not executed.
 	LagTransactions uint64
 	// OtherChannels are the names of channels that are not the default one:
@@ -169,11 +171,12 @@ const queryChannels = `SELECT c.CHANNEL_NAME, c.HOST, c.PORT, c.USER,
 	TIMESTAMPDIFF(MICROSECOND, GREATEST(r.LAST_HEARTBEAT_TIMESTAMP,
 		r.LAST_QUEUED_TRANSACTION_END_QUEUE_TIMESTAMP, r.QUEUEING_TRANSACTION_START_QUEUE_TIMESTAMP), NOW(6)),
 	COALESCE(a.SERVICE_STATE, 'OFF'), COALESCE(o.LAST_ERROR_NUMBER, 0), COALESCE(o.LAST_ERROR_MESSAGE, ''),
-	COALESCE(w.worst, ''),
+	COALESCE(w.worst, ''), COALESCE(d.DESIRED_DELAY, 0),
 	TIMESTAMPDIFF(MICROSECOND, w.applying, NOW(6)), TIMESTAMPDIFF(MICROSECOND, w.applied, NOW(6))
 	FROM performance_schema.replication_connection_configuration AS c
 	LEFT JOIN performance_schema.replication_connection_status AS r USING (CHANNEL_NAME)
 	LEFT JOIN performance_schema.replication_applier_status AS a USING (CHANNEL_NAME)
+	LEFT JOIN performance_schema.replication_applier_configuration AS d USING (CHANNEL_NAME)
 	LEFT JOIN performance_schema.replication_applier_status_by_coordinator AS o USING (CHANNEL_NAME)
 	LEFT JOIN (SELECT CHANNEL_NAME,
 		MAX(IF(LAST_ERROR_NUMBER <> 0, CONCAT(LPAD(LAST_ERROR_NUMBER, 10, '0'), LAST_ERROR_MESSAGE), '')) AS worst,
@@ -193,6 +196,7 @@ type channel struct {
 	applier                  string
 	coordinatorErrno         int
 	coordinatorError, worker string
+	delay                    int64 // in seconds
 	applying, applied        sql.NullInt64
 }
 
@@ -207,7 +211,7 @@ func (l *Local) readChannels(ctx context.Context, s *Snapshot) error {
 		var c channel
 		err := rows.Scan(&c.name, &c.host, &c.port, &c.user, &c.uuid, &c.receiver, &c.received,
 			&c.receiverErrno, &c.receiverError, &c.contact, &c.applier,
-			&c.coordinatorErrno, &c.coordinatorError, &c.worker, &c.applying, &c.applied)
+			&c.coordinatorErrno, &c.coordinatorError, &c.worker, &c.delay, &c.applying, &c.applied)
 		if err != nil {
 			return err
 		}
@@ -231,6 +235,7 @@ func (s *Snapshot) setChannel(c channel) error {
 	s.SourceHost, s.SourcePort, s.SourceUser, s.SourceUUID = c.host, c.port, c.user, c.uuid
 	s.Receiver, s.Received = decide.ReceiverState(c.receiver), received
 	s.ReceiverErrno, s.ReceiverError = c.receiverErrno, c.receiverError
+	s.Delay = time.Duration(c.delay) * time.Second
 	s.ApplierErrno, s.ApplierError = c.coordinatorErrno, c.coordinatorError
 	if c.worker != "" {
 		if s.ApplierErrno, s.ApplierError, err = splitWorkerError(c.worker); err != nil {

@@ -94,7 +94,7 @@ func (m *memberRole) AdviseStart(ctx context.Context, term uint64, waited time.D
 	if !s.Loaded() || !s.StaleSince.IsZero() {
 		return decide.StartAnswer{}, errors.New("the settings have not been read from etcd yet")
 	}
-	answer := decide.AdviseStart(*r, m.d.cfg.Name, term, waited)
+	answer := decide.AdviseStart(*r, m.d.cfg.Name, term, waited, s.Policy.Paused(time.Now()) != nil)
 	if p := s.Policy; p != nil && p.AutoRejoin == decide.AutoRejoinOff {
 		answer.Forbidden = "auto_rejoin is off"
 	}

@@ -15,6 +15,8 @@ type brokenRule struct {
 	// rules matter in rare company only.
 	restores, noPower bool
 	faults            map[eventKind]int
+	// overrides: the operator allows data to be lost.
+	overrides bool
 	// durability is the one that the rule matters in, empty for lossless.
 	durability Durability
 	// seed is one that is known to catch it; others follow.
@@ -62,6 +64,7 @@ func brokenRules() []*brokenRule {
 		{seed: 7, name: rewindAfterRun, rule: "S7", faults: map[eventKind]int{evSlow: 4, evKill: 4, evThaw: 3, evStart: 6}},
 		{seed: 10147, name: reuseNumbers, rule: "S7", faults: map[eventKind]int{evKill: 2, evSlow: 3, evStart: 4}},
 		{seed: 1, name: cutNobody, rule: "S10", faults: map[eventKind]int{evSwitch: 6, evSlow: 3, evThaw: 2, evKill: 2, evStart: 4}},
+		{seed: 334, name: "allow a loss while the old primary may go on", rule: "S6", overrides: true, view: sayItIsOff, faults: map[eventKind]int{evHand: 8, evIsolate: 3, evEtcdBack: 1, evFreeze: 3, evThaw: 3, evKill: 2, evStart: 3}},
 		{seed: 20, name: "suspend without recording it", rule: "S2", durability: DurabilityAvailable, decision: suspendUnrecorded},
 	}
 }
@@ -74,6 +77,15 @@ func countRestarted(v *View) {
 	for name := range r.Runs {
 		r.Runs[name] = v.Statuses[name].StartID
 	}
+	v.Record = &r
+}
+
+func sayItIsOff(v *View) {
+	if v.Record == nil || v.Record.Plan == nil || v.Record.Plan.Override == nil {
+		return
+	}
+	r := v.Record.clone()
+	r.Plan.Override = &Override{Off: true}
 	v.Record = &r
 }
 

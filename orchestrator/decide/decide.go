@@ -10,7 +10,7 @@ import (
 // Decide judges the view as it is at now and says what to do next. It is pure:
 // the same arguments give the same decision.
 func Decide(v View, s Settings, now time.Time) Decision {
-	d := &decider{View: v, settings: s, now: now}
+	d := &decider{View: v, settings: s.under(v.Policy), now: now}
 	out := d.judge()
 	if c := out.Change; c != nil && c.Record != nil {
 		c.Record.Version = 1
@@ -49,6 +49,9 @@ func (d *decider) judge() Decision {
 		return Decision{Reason: ReasonTermWentBack}
 	}
 	d.noteServers()
+	if decision, act := d.failover(); act {
+		return decision
+	}
 	p := d.Record.Plan
 	switch {
 	case p == nil:
@@ -82,7 +85,7 @@ func (d *decider) steady() Decision {
 	if specs := d.changed(d.standing(*d.Record)); len(specs) > 0 {
 		return Decision{Reason: ReasonSpecsAdjusted, Detail: h.detail, Change: &Change{Specs: specs}}
 	}
-	return Decision{Reason: h.reason, Detail: h.detail, Yield: h.yield, Etcd: d.etcdChange(), Candidates: d.candidates()}
+	return Decision{Reason: h.reason, Detail: h.detail, Yield: h.yield, Etcd: d.etcdChange(), Candidates: d.candidates(), Outlook: d.foresee()}
 }
 
 // highestTermSeen returns the highest term that any daemon reports, and whose.

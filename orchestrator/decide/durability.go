@@ -171,16 +171,10 @@ func (d *decider) openSuspendedFailover(r Record, h health) Decision {
 	if r.Durability != DurabilityAsync {
 		d.wait(CodeSuspendedAndDead, r.Primary, fmt.Sprintf(
 			"%s is dead (%s) and acknowledged writes alone before; what no replica has received would be lost by a failover", r.Primary, h.detail),
-			"bring "+r.Primary+" back; nobody is promoted before a human says that the loss is acceptable")
+			"bring "+r.Primary+" back; or mysqlha failover --allow-data-loss, which says what is at stake")
 		return Decision{Reason: ReasonNotEnoughProof, Detail: h.detail}
 	}
-	var revoking []string
-	for _, name := range without(d.Servers, r.Primary) {
-		// One that does not follow, because it is diverged, say, is no candidate.
-		if spec := d.Specs[name]; d.reachable(name) && spec.Goal == GoalFollow && spec.Source == r.Primary {
-			revoking = append(revoking, name)
-		}
-	}
+	revoking := d.followersNow()
 	if len(revoking) == 0 {
 		d.wait(CodeCannotReachReplicas, "", fmt.Sprintf("%s is dead (%s) and no replica can be reached", r.Primary, h.detail), "bring one back")
 		return Decision{Reason: ReasonNotEnoughProof, Detail: h.detail}
@@ -194,7 +188,7 @@ func (d *decider) openSuspendedFailover(r Record, h health) Decision {
 // been gone for so long that daemon or gate must have closed it.
 func (d *decider) notSilenced(r Record, missing []string) string {
 	p := r.Plan
-	if _, stands := d.did(p.From, GoalStand, p.ID); !stands {
+	if _, stands := d.did(p.From, GoalStand, p.ID); !stands && (p.Override == nil || !p.Override.Off) {
 		since, absent := d.Absent[p.From]
 		if !absent || d.now.Sub(since) <= d.settings.Silenced {
 			why := fmt.Sprintf("%s may still acknowledge writes: neither has its daemon confirmed that it stands, nor has its lease been gone for %s", p.From, d.settings.Silenced)

@@ -13,6 +13,9 @@ import (
 // evidence shows that enough of them can be reached (S4). An open plan of
 // another kind, or one whose new primary died before it opened, is superseded.
 func (d *decider) openFailover(h health) Decision {
+	if decision, held := d.held(h); held {
+		return decision
+	}
 	r := d.Record.clone()
 	if r.Suspended {
 		return d.openSuspendedFailover(r, h)
@@ -117,7 +120,7 @@ func (d *decider) awaitRevoked() Decision {
 		switch {
 		case !done:
 			missing = append(missing, name)
-		case !r.Suspended && st.Held.StartID != r.Runs[name]:
+		case !r.Suspended && p.Override == nil && st.Held.StartID != r.Runs[name]:
 			// S4: a restart may have lost what it had acknowledged.
 			missing = append(missing, name)
 			d.noteRestarted(name)
@@ -129,14 +132,16 @@ func (d *decider) awaitRevoked() Decision {
 		if why := d.notSilenced(r, missing); why != "" {
 			return d.revokeWaits(r, why)
 		}
-	} else if len(missing) >= r.RequiredAcks {
+	} else if len(missing) >= r.RequiredAcks && !d.overridden(p, missing) {
 		return d.revokeLacks(r, missing)
 	}
 	p.Sets = sets
 	p.Target = union(sets)
 	candidate, why := d.choose(p, sets)
-	if candidate != "" && r.Suspended {
+	if candidate != "" && (r.Suspended || p.Override != nil) {
 		p.Lost = d.Seen[p.From].Live.Executed.Union(sets[candidate].Reported).Subtract(p.Target)
+	}
+	if candidate != "" && r.Suspended && p.Override == nil {
 		if far := d.tooFar(p, sets[candidate]); far != "" {
 			candidate, why = "", far
 		}
@@ -186,10 +191,10 @@ func (d *decider) revokeWaits(r Record, detail string) Decision {
 }
 
 // choose returns the best candidate among servers whose journaled sets hold
-// the whole target, or why there is none (S5): one that can be reached before
-// one that cannot, then the one with the least left to apply.
+// the whole target, or why there is none (S5).
 func (d *decider) choose(p *Plan, sets map[string]Held) (string, string) {
-	best, bestReached, bestLeft := "", false, uint64(0)
+	var able []contender
+	var barred []string
 	for _, name := range d.Servers {
 		held, ok := sets[name]
 		if !ok || !held.All().Contains(p.Target) {
@@ -200,16 +205,21 @@ func (d *decider) choose(p *Plan, sets map[string]Held) (string, string) {
 				"look at them with mysqlbinlog; a human must decide")
 			continue
 		}
-		reached, left := d.reachable(name), p.Target.Subtract(held.Executed).Count()
-		if best == "" || reached && !bestReached || reached == bestReached && left < bestLeft {
-			best, bestReached, bestLeft = name, reached, left
+		if why := d.barred(name); why != "" {
+			barred = append(barred, why)
+			continue
 		}
+		able = append(able, contender{name, d.reachable(name), p.Target.Subtract(held.Executed).Count()})
 	}
-	if best != "" {
-		return best, ""
+	if able = d.prefers(p.From, p.Wanted, able); len(able) > 0 {
+		return able[0].name, ""
 	}
-	why := "no revoked replica holds everything that the others hold: " + p.Target.String()
-	d.wait(CodeNoCompleteCandidate, "", why, "a human must decide")
+	why, remedy := "no revoked replica holds everything that the others hold: "+p.Target.String(), "a human must decide"
+	if barred != nil {
+		why = "only servers that must not be primary hold everything that was acknowledged: " + strings.Join(barred, "; ")
+		remedy = "bring " + p.From + " or another replica back; or mysqlha settings set candidate.SERVER=normal"
+	}
+	d.wait(CodeNoCompleteCandidate, "", why, remedy)
 	return "", why
 }
 
@@ -448,7 +458,7 @@ func (d *decider) completes(r Record) bool {
 	if r.Plan.Kind != PlanFailover {
 		return true // It is the old primary's own data.
 	}
-	return !r.Suspended && !d.Statuses[r.Plan.From].Weakened
+	return !r.Suspended && r.Plan.Override == nil && !d.Statuses[r.Plan.From].Weakened
 }
 
 // nextTerm makes the plan's choice the primary of the next term.
@@ -464,6 +474,7 @@ func (d *decider) nextTerm(r *Record) {
 		d.standAlone(r)
 	}
 	r.Base, r.Published = p.Target, d.now
+	d.noteFailover(r)
 	p.advance(PhaseOpen, d.now)
 }
 

@@ -27,7 +27,7 @@ func (w *world) gate(h *host) bool {
 	if w.broken.is(rewindAfterRun) {
 		waited = time.Hour // Such a run is rare otherwise.
 	}
-	answer := AdviseStart(*w.record, h.name, h.openedTerm, waited)
+	answer := AdviseStart(*w.record, h.name, h.openedTerm, waited, w.policy.Paused(w.now) != nil)
 	switch answer.Advice {
 	case StartWait:
 		return false

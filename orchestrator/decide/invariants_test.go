@@ -53,6 +53,9 @@ func publishFaults(v View, before Record, after *Record, published bool) (out []
 	if p.Kind == PlanBootstrap {
 		candidate, goal, followers = before.Primary, GoalInitialise, after.InSync
 	}
+	if p.Override != nil && (after.Complete || after.CompleteSince != after.Term) {
+		out = append(out, fmt.Sprintf("S6: term %d lacks what a human gave up, and is called complete", after.Term))
+	}
 	if after.Primary != candidate {
 		out = append(out, fmt.Sprintf("S5: %s is published, %s was chosen", after.Primary, candidate))
 	}
@@ -122,7 +125,11 @@ func planFaults(v View, before Record, after *Record, s Settings, now time.Time)
 		return out
 	}
 	opened := b == nil || b.ID != a.ID && a.Phase == PhaseRevoke
-	if opened && before.Suspended {
+	if opened && a.Override != nil {
+		if !slices.Contains(after.Answered, a.Request) || slices.Contains(before.Answered, a.Request) {
+			out = append(out, "S6: nobody allowed it")
+		}
+	} else if opened && before.Suspended {
 		if before.Durability != DurabilityAsync {
 			out = append(out, "S6: a failover from a primary that acknowledged alone")
 		}
@@ -156,16 +163,17 @@ func choiceFaults(v View, before Record, a *Plan, s Settings, now time.Time) (ou
 		if !done || st.Held.StartID != held.StartID || !st.Held.All().Equal(held.All()) {
 			out = append(out, fmt.Sprintf("S4: what %s holds was not read after its revoke", name))
 		}
-		if !before.Suspended && held.StartID != before.Runs[name] {
+		if !before.Suspended && a.Override == nil && held.StartID != before.Runs[name] {
 			out = append(out, fmt.Sprintf("S4: %s restarted and is taken for evidence", name))
 		}
 	}
-	if _, stands := echoed(v, a.From, GoalStand, a.ID); before.Suspended && !stands {
+	_, stands := echoed(v, a.From, GoalStand, a.ID)
+	if said := a.Override != nil && a.Override.Off; before.Suspended && !stands && !said {
 		if since, absent := v.Absent[a.From]; !absent || now.Sub(since) <= s.Silenced {
 			out = append(out, fmt.Sprintf("S9: %s may still acknowledge alone", a.From))
 		}
 	}
-	if !before.Suspended && left >= before.RequiredAcks {
+	if !before.Suspended && left >= before.RequiredAcks && (a.Override == nil || !stands && !a.Override.Off) {
 		out = append(out, fmt.Sprintf("S4: %d of the in-sync set are not revoked, and %d acknowledgements suffice", left, before.RequiredAcks))
 	}
 	if !a.Sets[a.Candidate].All().Contains(a.Target) {

@@ -16,6 +16,9 @@ func (d *decider) leaver() (string, string) {
 	if len(r.InSync)-1 < r.RequiredAcks || d.Statuses[r.Primary].OpenTerm != r.Term {
 		return "", ""
 	}
+	if name, why := d.spareLeaver(); name != "" {
+		return name, why
+	}
 	for _, name := range r.InSync {
 		away, why := d.away(name)
 		if errant := d.whyErrant(name); errant != "" {
@@ -145,6 +148,9 @@ func (d *decider) admit() (Decision, bool) {
 	}
 	for _, name := range d.Servers {
 		if run, known := r.Runs[name]; known && run == d.Seen[name].Live.StartID || !d.admissible(name) {
+			continue
+		}
+		if !slices.Contains(r.InSync, name) && d.spare(name) {
 			continue
 		}
 		next := r.clone()
@@ -338,6 +344,8 @@ func (d *decider) noteServers() {
 		d.wait(n.Code, d.Record.Primary, n.Detail, "REVOKE SHUTDOWN ON *.* FROM them, and stop servers through their gate: systemctl stop")
 	}
 	d.noteDuplicateIDs()
+	d.noteHeld()
+	d.noteBarred()
 	d.noteSuspended()
 	d.noteWeakened()
 	d.noteTooFew()
@@ -347,7 +355,7 @@ func (d *decider) noteServers() {
 // what a cluster of this size was made for.
 func (d *decider) noteTooFew() {
 	r := d.Record
-	if r.Term == 0 || r.Plan != nil || r.Suspended || len(r.InSync) > r.RequiredAcks {
+	if r.Term == 0 || r.Plan != nil || r.Suspended || len(r.InSync)+d.inReserve() > r.RequiredAcks {
 		return
 	}
 	loss := "stops writes"

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 )
 
 func (s *simulated) misfortunes(e event, a, b string, l *simLeader) {
@@ -61,6 +62,15 @@ func (s *simulated) misfortunes(e event, a, b string, l *simLeader) {
 			a = "" // Whoever is best.
 		}
 		s.wantSwitch(a)
+	case evHold:
+		s.hold(e.n)
+	case evRules:
+		s.rules(a, e.n)
+	case evHand:
+		if e.b%3 == 0 {
+			a = ""
+		}
+		s.wantFailover(a, e.n)
 	case evSpoil:
 		if r := s.record; r != nil && r.Term > 0 && a != r.Primary && (r.Plan == nil || a != r.Plan.Candidate) {
 			h.unusable = true
@@ -86,23 +96,81 @@ func (s *simulated) lose(name string) {
 
 // want changes what the operator wants.
 func (s *simulated) want(e event) {
-	p := Policy{RequiredAcks: 1 + int(e.n)%2}
-	if len(s.names) == 3 {
-		p.RequiredAcks = 1
-	}
-	switch e.n / 2 % 5 {
-	case 0:
-		p.Durability = DurabilityAvailable
-	case 1:
-		p.Durability = DurabilityAsync
-	default:
-		p.Durability = DurabilityLossless
-	}
+	s.wish(func(p *Policy) {
+		p.RequiredAcks = 1 + int(e.n)%2
+		if len(s.names) == 3 {
+			p.RequiredAcks = 1
+		}
+		switch e.n / 2 % 5 {
+		case 0:
+			p.Durability = DurabilityAvailable
+		case 1:
+			p.Durability = DurabilityAsync
+		default:
+			p.Durability = DurabilityLossless
+		}
+		s.note("the operator wants %s with %d", p.Durability, p.RequiredAcks)
+	})
+}
+
+// wish changes what the operator wants; leaders may still look at what was wanted.
+func (s *simulated) wish(change func(*Policy)) {
+	p := Policy{}
 	if s.policy != nil {
-		p.Servers, p.Switchover = s.policy.Servers, s.policy.Switchover
+		p = *s.policy
 	}
+	change(&p)
 	s.policy = &p
-	s.note("the operator wants %+v", p)
+}
+
+// hold pauses the automation, ends a pause, or changes the cooldown.
+func (s *simulated) hold(n uint16) {
+	s.wish(func(p *Policy) {
+		switch n % 4 {
+		case 0:
+			p.Pause = &Pause{Reason: "patching", Since: s.now}
+			if n%8 == 0 {
+				p.Pause.Until = s.now.Add(time.Duration(n%5000) * time.Millisecond)
+			}
+		case 1:
+			p.Cooldown = &Cooldown{Failovers: 1 + int(n)%3, Within: time.Second}
+		case 2:
+			p.Cooldown = &Cooldown{}
+		default:
+			p.Pause = nil
+		}
+		s.note("the operator wants pause %v, cooldown %v", p.Pause, p.Cooldown)
+	})
+}
+
+// rules says who shall be primary.
+func (s *simulated) rules(server string, n uint16) {
+	s.wish(func(p *Policy) {
+		rules := maps.Clone(p.Candidates)
+		if rules == nil {
+			rules = make(map[string]CandidateRule)
+		}
+		rules[server] = CandidateRule{Preference: Preferences()[int(n)%len(Preferences())], Priority: int(n/3) % 3, Zone: "xy"[n%2 : n%2+1]}
+		p.Candidates = rules
+		s.note("the operator wants %s to be %+v", server, rules[server])
+	})
+}
+
+// wantFailover has the operator ask for a failover. What is said to be off is off.
+func (s *simulated) wantFailover(to string, n uint16) {
+	if s.record == nil {
+		return
+	}
+	s.requests++
+	q := &FailoverRequest{ID: strconv.Itoa(s.requests), To: to, At: s.now, EvenIfWell: n%2 == 0}
+	if s.o.overrides && n%4 != 0 {
+		q.To, q.AllowDataLoss, q.EvenIfWell = "", true, true
+	}
+	if p := s.hosts[s.record.Primary]; q.AllowDataLoss && !p.mysqld && !p.starting {
+		q.Off = p.name
+	}
+	s.wish(func(p *Policy) { p.Failover = q })
+	s.note("the operator wants a failover %+v", *q)
 }
 
 // wantServers has the operator want one server out, or all servers in.
@@ -111,24 +179,15 @@ func (s *simulated) wantServers(server string, out bool) {
 	if out {
 		servers = withoutServer(servers, server)
 	}
-	p := Policy{}
-	if s.policy != nil {
-		p = *s.policy
-	}
-	p.Servers = servers
-	s.policy = &p
+	s.wish(func(p *Policy) { p.Servers = servers })
 	s.note("the operator wants %v", ServerNames(servers))
 }
 
 // wantSwitch has the operator ask for another primary.
 func (s *simulated) wantSwitch(to string) {
-	p := Policy{}
-	if s.policy != nil {
-		p = *s.policy
-	}
 	s.requests++
-	p.Switchover = &SwitchoverRequest{ID: strconv.Itoa(s.requests), To: to, At: s.now}
-	s.policy = &p
+	q := &SwitchoverRequest{ID: strconv.Itoa(s.requests), To: to, At: s.now}
+	s.wish(func(p *Policy) { p.Switchover = q })
 	s.note("the operator wants %s to be primary", to)
 }
 

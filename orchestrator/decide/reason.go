@@ -29,6 +29,8 @@ const (
 	ReasonPlanWaits      Reason = "plan waits"
 	ReasonPlanAbandoned  Reason = "plan abandoned"
 	ReasonSpecsAdjusted  Reason = "specs adjusted"
+	ReasonPaused         Reason = "paused"
+	ReasonCooldown       Reason = "cooldown"
 	ReasonTermWentBack   Reason = "term went back"
 	ReasonNotEnoughProof Reason = "not enough evidence"
 )
@@ -85,6 +87,9 @@ const (
 	CodeErrant               Code = "errant"
 	CodeAtRisk               Code = "at-risk"
 	CodePolicyWaits          Code = "policy-waits"
+	CodePaused               Code = "paused"
+	CodeFailoverHeld         Code = "failover-held"
+	CodeUnwantedPrimary      Code = "unwanted-primary"
 	CodeForeignCluster       Code = "foreign-cluster"
 	CodeEtcdMember           Code = "etcd-member"
 	CodeSuspendedAndDead     Code = "suspended-and-dead"
@@ -117,6 +122,8 @@ type Decision struct {
 	// Candidates are the servers that the primary could be moved to, the best first;
 	// empty while a plan is open.
 	Candidates []Candidate `json:"candidates,omitempty"`
+	// Outlook is what a failover by hand would mean, nil while that is not known.
+	Outlook *Outlook `json:"outlook,omitempty"`
 	// Change is what to write, nil for nothing.
 	Change *Change `json:"-"`
 	// Yield asks to give leadership away: this leader does not see a primary

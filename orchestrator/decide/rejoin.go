@@ -70,7 +70,7 @@ func (d *decider) mustBeCloned(r Record, name string, errant gtid.Set) bool {
 
 // mayBeClone tells the same of a single look.
 func (d *decider) mayBeClone(r Record, name string, errant gtid.Set) bool {
-	if !d.mayClone() && !d.givenUp(name, errant) && d.Statuses[name].Unusable != CodeCloneUnfinished {
+	if (!d.mayClone() || d.Policy.Paused(d.now) != nil) && !d.givenUp(name, errant) && d.Statuses[name].Unusable != CodeCloneUnfinished {
 		return false // What was begun is finished: the data is gone already.
 	}
 	if !errant.IsEmpty() {

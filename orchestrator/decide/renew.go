@@ -18,7 +18,7 @@ import (
 // renew opens the plan.
 func (d *decider) renew() (Decision, bool) {
 	r := d.Record
-	if r.Durability != DurabilityLossless || r.Suspended || d.pausing(PlanRenew) || !d.reachable(r.Primary) {
+	if r.Durability != DurabilityLossless || r.Suspended || d.pausing(PlanRenew) || !d.reachable(r.Primary) || d.Policy.Paused(d.now) != nil {
 		return Decision{}, false
 	}
 	stuck := d.stuckFor()

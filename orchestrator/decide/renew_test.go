@@ -167,15 +167,15 @@ func TestS5S7_AFollowerWhoseSourceHasPurgedWhatItLacksIsBuiltAnew(t *testing.T) 
 
 func TestTheGateOfAPrimaryThatBeginsANewTermStartsItAtOnce(t *testing.T) {
 	r := Record{Term: 3, Primary: "a", Plan: &Plan{Kind: PlanRenew, From: "a", Phase: PhaseRevoke}}
-	if got := AdviseStart(r, "a", 3, 0); got.Advice != StartNow {
+	if got := AdviseStart(r, "a", 3, 0, false); got.Advice != StartNow {
 		t.Errorf("closing: %+v", got)
 	}
 	r.Plan.Phase, r.Plan.Candidate, r.Plan.Target = PhasePromote, "a", gs("a:1-9")
-	if got := AdviseStart(r, "a", 3, 0); got.Advice != StartNow {
+	if got := AdviseStart(r, "a", 3, 0, false); got.Advice != StartNow {
 		t.Errorf("chosen: %+v", got)
 	}
 	r.Plan.Candidate = "b"
-	if got := AdviseStart(r, "a", 3, 0); got.Advice != StartCompare || !got.Holds.Equal(gs("a:1-9")) {
+	if got := AdviseStart(r, "a", 3, 0, false); got.Advice != StartCompare || !got.Holds.Equal(gs("a:1-9")) {
 		t.Errorf("another was chosen: %+v", got)
 	}
 }

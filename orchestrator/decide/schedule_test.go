@@ -57,6 +57,9 @@ const (
 	evPolicy   // the operator asks for another k or durability
 	evRoster   // the operator wants server a out, or all servers in
 	evSwitch   // the operator asks for a switchover to server a
+	evHold     // the operator pauses the automation, resumes it, or wants another cooldown
+	evRules    // the operator says whether server a shall be primary
+	evHand     // the operator asks for a failover to server a
 	evSpoil    // the data of server a, a replica, can only be replaced
 	evBackup   // etcd is backed up
 	evRestore  // etcd is restored from that backup
@@ -69,7 +72,8 @@ func weights(o simOptions) [evKinds]int {
 	w := [evKinds]int{evWrite: 60, evDeliver: 60, evStep: 170, evReport: 60, evPublish: 60, evReceive: 140, evApply: 90, evHear: 80,
 		evPoll: 60, evAsk: 60, evAnswer: 60, evPing: 50, evSync: 70, evCommit: 60, evOrphan: 2, evPass: 25,
 		evKill: 2, evPower: 2, evDaemon: 1, evIsolate: 1, evCut: 2, evFreeze: 3, evSlow: 3, evThaw: 5, evStart: 8, evBoot: 4, evEtcdBack: 3, evJoin: 3,
-		evElect: 2, evForget: 2, evGiveUp: 3, evHeal: 2, evClone: 4, evPolicy: 1, evRoster: 10, evSpoil: 4, evSwitch: 6}
+		evElect: 2, evForget: 2, evGiveUp: 3, evHeal: 2, evClone: 4, evPolicy: 1, evRoster: 10, evSpoil: 4, evSwitch: 6,
+		evHold: 3, evRules: 3, evHand: 8}
 	if o.noPower {
 		w[evPower] = 0
 	}
@@ -78,6 +82,9 @@ func weights(o simOptions) [evKinds]int {
 	}
 	if !o.roster {
 		w[evRoster], w[evSpoil], w[evSwitch] = 0, 0, 0
+	}
+	if !o.hands {
+		w[evHold], w[evRules], w[evHand] = 0, 0, 0
 	}
 	if o.restores {
 		w[evBackup], w[evRestore] = 2, 1
@@ -97,7 +104,10 @@ type simOptions struct {
 	durability                  Durability
 	noPower, policies, restores bool
 	roster                      bool
-	broken                      *brokenRule
+	// hands: the operator pauses, asks for failovers and says who shall be primary;
+	// overrides: also at the cost of data.
+	hands, overrides bool
+	broken           *brokenRule
 }
 
 func optionsOf(seed uint64, broken *brokenRule) simOptions {
@@ -117,8 +127,10 @@ func optionsOf(seed uint64, broken *brokenRule) simOptions {
 		o.durability = DurabilityAsync
 	}
 	o.roster = broken == nil && rng.IntN(2) == 0
+	o.hands = broken == nil && rng.IntN(2) == 0
+	o.overrides = o.hands && rng.IntN(2) == 0
 	if broken != nil {
-		o.noPower, o.restores = broken.noPower, broken.restores
+		o.noPower, o.restores, o.hands, o.overrides = broken.noPower, broken.restores, broken.overrides, broken.overrides
 		if broken.faults != nil {
 			o.durability, o.policies = DurabilityLossless, false
 		}

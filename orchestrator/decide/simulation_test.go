@@ -114,6 +114,7 @@ func newSimulated(o simOptions, quiet bool) *simulated {
 	}
 	s := &simulated{world: w, o: o, outbox: make(map[string]Status), polled: make(map[string]polled)}
 	w.weak = o.durability != DurabilityLossless
+	s.wish(func(p *Policy) { p.Cooldown = &Cooldown{} }) // Else there would be few failovers.
 	s.elect(names[len(names)-1])
 	s.calm(4000, func() bool { return s.record != nil && s.record.Term == 1 && s.record.Plan == nil })
 	if s.record == nil || s.record.Term != 1 {
@@ -318,6 +319,9 @@ func (s *simulated) judgeBy(l *simLeader) {
 	v := s.viewOf(l)
 	d := Decide(v, s.s, s.now)
 	s.stats.Steps++
+	if d.Reason == ReasonPaused || d.Reason == ReasonCooldown {
+		s.stats.Held++
+	}
 	if s.reasons != nil {
 		s.reasons[d.Reason]++
 	}
@@ -421,6 +425,9 @@ func (s *simulated) settle() {
 	s.heal()
 	if s.o.roster {
 		s.wantServers("", false)
+	}
+	if s.o.hands {
+		s.wish(func(p *Policy) { p.Pause, p.Cooldown, p.Candidates = nil, &Cooldown{}, nil })
 	}
 	s.leaders = s.leaders[len(s.leaders)-1:]
 	if l := s.hosts[s.leaders[0].name]; !l.daemon || !l.etcd {

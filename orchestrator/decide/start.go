@@ -51,12 +51,13 @@ const (
 )
 
 // AdviseStart answers the gate of a server whose mysqld died as the open primary
-// of a term, and whose gate has waited for so long.
+// of a term, and whose gate has waited for so long. While the automation is paused no
+// failover begins, so nothing is waited for.
 //
 // Nobody has received anything from a dead primary since the term that followed
 // its own began. So what that term began with is all that any later one has of
 // its transactions.
-func AdviseStart(r Record, server string, term uint64, waited time.Duration) StartAnswer {
+func AdviseStart(r Record, server string, term uint64, waited time.Duration, paused bool) StartAnswer {
 	if r.Primary != server {
 		return StartAnswer{Advice: StartCompare, Why: fmt.Sprintf("%s is the primary of term %d", r.Primary, r.Term),
 			Term: r.Term, Primary: r.Primary, Holds: r.Base, Complete: r.CompleteSince <= term}
@@ -69,10 +70,10 @@ func AdviseStart(r Record, server string, term uint64, waited time.Duration) Sta
 	case failover && p.Phase == PhasePromote && p.Candidate != server:
 		// There is no way back: the candidate is as good as the primary (S5).
 		return StartAnswer{Advice: StartCompare, Why: fmt.Sprintf("%s is chosen to be the primary of term %d", p.Candidate, r.Term+1),
-			Term: r.Term + 1, Primary: p.Candidate, Holds: p.Target, Complete: !r.Suspended && r.CompleteSince <= term}
+			Term: r.Term + 1, Primary: p.Candidate, Holds: p.Target, Complete: !r.Suspended && p.Override == nil && r.CompleteSince <= term}
 	case failover && waited < revokePatience:
 		return StartAnswer{Advice: StartWait, Why: "a failover is under way and has chosen nobody yet"}
-	case waited < startPatience && !r.Suspended:
+	case waited < startPatience && !r.Suspended && !paused:
 		return StartAnswer{Advice: StartWait, Why: "a failover would be faster than its start"}
 	}
 	return StartAnswer{Advice: StartNow, Why: fmt.Sprintf("it is the primary of term %d", r.Term)}

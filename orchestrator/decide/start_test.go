@@ -30,26 +30,34 @@ func TestTheGateOfADeadPrimaryIsAdvised(t *testing.T) {
 		advice   StartAdvice
 		holds    string
 		complete bool
+		paused   bool
 	}{
-		{"replaced", record(func(*Record) {}), 4, 0, StartCompare, "a:1-7,b:1", true},
-		{"replaced, complete since its term", record(func(*Record) {}), 3, 0, StartCompare, "a:1-7,b:1", true},
-		{"replaced, incomplete after its term (S6)", record(func(*Record) {}), 2, 0, StartCompare, "a:1-7,b:1", false},
-		{"its own term", record(own), 5, 0, StartWait, "", false},
-		{"its own term, for long", record(own), 5, startPatience, StartNow, "", false},
-		{"its own term, in a removal", record(removal), 5, startPatience, StartNow, "", false},
-		{"alone: nobody could take its place", record(alone), 5, 0, StartNow, "", false},
-		{"a failover has chosen nobody", record(plan(PhaseRevoke, "")), 5, startPatience, StartWait, "", false},
-		{"a failover has chosen nobody for long", record(plan(PhaseRevoke, "")), 5, revokePatience, StartNow, "", false},
-		{"a failover has chosen (S5)", record(plan(PhasePromote, "c")), 5, time.Hour, StartCompare, "a:1-8", true},
+		{"replaced", record(func(*Record) {}), 4, 0, StartCompare, "a:1-7,b:1", true, false},
+		{"replaced, complete since its term", record(func(*Record) {}), 3, 0, StartCompare, "a:1-7,b:1", true, false},
+		{"replaced, incomplete after its term (S6)", record(func(*Record) {}), 2, 0, StartCompare, "a:1-7,b:1", false, false},
+		{"its own term", record(own), 5, 0, StartWait, "", false, false},
+		{"its own term, for long", record(own), 5, startPatience, StartNow, "", false, false},
+		{"its own term, in a removal", record(removal), 5, startPatience, StartNow, "", false, false},
+		{"alone: nobody could take its place", record(alone), 5, 0, StartNow, "", false, false},
+		{"a failover has chosen nobody", record(plan(PhaseRevoke, "")), 5, startPatience, StartWait, "", false, false},
+		{"a failover has chosen nobody for long", record(plan(PhaseRevoke, "")), 5, revokePatience, StartNow, "", false, false},
+		{"a failover has chosen (S5)", record(plan(PhasePromote, "c")), 5, time.Hour, StartCompare, "a:1-8", true, false},
+		{"no failover begins while it is paused", record(own), 5, 0, StartNow, "", false, true},
+		{"paused, and a failover is under way", record(plan(PhaseRevoke, "")), 5, 0, StartWait, "", false, true},
 	} {
-		got := AdviseStart(c.record, "a", c.term, c.waited)
+		got := AdviseStart(c.record, "a", c.term, c.waited, c.paused)
 		if got.Advice != c.advice || !got.Holds.Equal(gs(c.holds)) || got.Complete != c.complete || got.Why == "" {
 			t.Errorf("%s: %+v", c.name, got)
 		}
 	}
 	r := record(plan(PhasePromote, "c"))
 	r.Suspended = true
-	if got := AdviseStart(r, "a", 5, 0); got.Complete {
+	if got := AdviseStart(r, "a", 5, 0, false); got.Complete {
 		t.Errorf("a primary that acknowledged alone may have committed anything (S6): %+v", got)
+	}
+	r = record(plan(PhasePromote, "c"))
+	r.Plan.Override = &Override{}
+	if got := AdviseStart(r, "a", 5, 0, false); got.Complete {
+		t.Errorf("a human allowed the new term to lack something (S6): %+v", got)
 	}
 }

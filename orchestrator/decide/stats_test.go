@@ -2,6 +2,7 @@ package decide
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 )
 
@@ -11,6 +12,7 @@ type stats struct {
 	Suspended, Resumed, Alone, AsyncFailovers          int
 	Rewinds, RewindsRefused, Joins, Leaves, Renewals   int
 	Switched, SwitchedBack                             int
+	ByHand, RefusedRequests, Overrides, Held           int
 	Elections, Refused, Orphans, Clones, Restores      int
 	Abandoned, Superseded, ChosenAgain, EndOpen, Waits int
 }
@@ -35,8 +37,11 @@ func (s *simulated) count(before *Record, c Change) {
 		if b := before.Plan; b != nil && b.Phase == PhasePromote && b.Candidate != p.Candidate {
 			s.stats.ChosenAgain++
 		}
-		if before.Suspended && before.Durability == DurabilityAsync {
-			s.acked = s.acked.Subtract(s.acked.Subtract(p.Target)) // What async allows to lose.
+		if p.Override != nil && before.Plan != nil && before.Plan.Phase != PhasePromote {
+			s.stats.Overrides++
+		}
+		if before.Suspended && before.Durability == DurabilityAsync || p.Override != nil {
+			s.acked = s.acked.Subtract(s.acked.Subtract(p.Target)) // What async allows to lose, or a human.
 		}
 	}
 	h := c.History
@@ -48,8 +53,13 @@ func (s *simulated) count(before *Record, c Change) {
 		s.stats.Abandoned++
 	case strings.HasPrefix(h.Result, "superseded"):
 		s.stats.Superseded++
+	case strings.HasPrefix(h.Result, "refused"):
+		s.stats.RefusedRequests++
 	case h.Plan.Kind == PlanFailover:
 		s.stats.Failovers++
+		if h.Plan.Reason == ReasonRequested {
+			s.stats.ByHand++
+		}
 		if after.Durability == DurabilityAsync {
 			s.stats.AsyncFailovers++
 		}
@@ -73,15 +83,10 @@ func (s *simulated) count(before *Record, c Change) {
 }
 
 func (s *stats) add(o stats) {
-	s.Steps, s.Events = s.Steps+o.Steps, s.Events+o.Events
-	s.Failovers, s.Removals, s.Restarts = s.Failovers+o.Failovers, s.Removals+o.Removals, s.Restarts+o.Restarts
-	s.AcksRaised, s.Acks, s.Suspended, s.Resumed = s.AcksRaised+o.AcksRaised, s.Acks+o.Acks, s.Suspended+o.Suspended, s.Resumed+o.Resumed
-	s.Alone, s.AsyncFailovers, s.Elections, s.Refused = s.Alone+o.Alone, s.AsyncFailovers+o.AsyncFailovers, s.Elections+o.Elections, s.Refused+o.Refused
-	s.Orphans, s.Clones, s.Restores, s.Abandoned = s.Orphans+o.Orphans, s.Clones+o.Clones, s.Restores+o.Restores, s.Abandoned+o.Abandoned
-	s.Switched, s.SwitchedBack = s.Switched+o.Switched, s.SwitchedBack+o.SwitchedBack
-	s.Joins, s.Leaves, s.Renewals = s.Joins+o.Joins, s.Leaves+o.Leaves, s.Renewals+o.Renewals
-	s.Rewinds, s.RewindsRefused = s.Rewinds+o.Rewinds, s.RewindsRefused+o.RewindsRefused
-	s.Superseded, s.ChosenAgain, s.EndOpen, s.Waits = s.Superseded+o.Superseded, s.ChosenAgain+o.ChosenAgain, s.EndOpen+o.EndOpen, s.Waits+o.Waits
+	to, from := reflect.ValueOf(s).Elem(), reflect.ValueOf(o)
+	for i := range to.NumField() {
+		to.Field(i).SetInt(to.Field(i).Int() + from.Field(i).Int())
+	}
 }
 
 func (s stats) String() string {
@@ -89,10 +94,10 @@ func (s stats) String() string {
   failovers completed %d (of them async %d), chosen again %d, superseded %d, abandoned %d
   removals %d, restarts of mysqld %d, changes of k %d (raised by proof %d)
   suspensions %d (opened alone %d), resumptions %d, rewinds %d (refused %d), servers built anew %d, joined %d, left %d, new terms of a lone primary %d
-  switchovers %d (others came to nothing %d)
+  switchovers %d (others came to nothing %d), failovers by hand %d (with loss allowed %d), requests refused %d, judgements that held a failover back %d
   elections %d, transactions refused by their guards %d, late ones %d, etcd restored %d
   in the end %d clusters were open, %d waited by name`,
 		s.Steps, s.Events, s.Failovers, s.AsyncFailovers, s.ChosenAgain, s.Superseded, s.Abandoned,
-		s.Removals, s.Restarts, s.Acks, s.AcksRaised, s.Suspended, s.Alone, s.Resumed, s.Rewinds, s.RewindsRefused, s.Clones, s.Joins, s.Leaves, s.Renewals, s.Switched, s.SwitchedBack,
+		s.Removals, s.Restarts, s.Acks, s.AcksRaised, s.Suspended, s.Alone, s.Resumed, s.Rewinds, s.RewindsRefused, s.Clones, s.Joins, s.Leaves, s.Renewals, s.Switched, s.SwitchedBack, s.ByHand, s.Overrides, s.RefusedRequests, s.Held,
 		s.Elections, s.Refused, s.Orphans, s.Restores, s.EndOpen, s.Waits)
 }

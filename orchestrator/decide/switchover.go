@@ -69,14 +69,21 @@ type SessionsCut struct {
 // candidates judges every replica, the best first.
 func (d *decider) candidates() []Candidate {
 	var all []Candidate
+	var contenders []contender
 	for _, name := range without(d.Servers, d.Record.Primary) {
-		all = append(all, Candidate{Server: name, Problems: d.unfitFor(name), Left: d.Seen[name].Live.LagTransactions})
+		left := d.Seen[name].Live.LagTransactions
+		all = append(all, Candidate{Server: name, Problems: d.unfitFor(name), Left: left})
+		contenders = append(contenders, contender{name, d.reachable(name), left})
+	}
+	var order []string
+	for _, c := range d.prefers(d.Record.Primary, "", contenders) {
+		order = append(order, c.name)
 	}
 	slices.SortStableFunc(all, func(a, b Candidate) int {
 		if len(a.Problems) != len(b.Problems) {
 			return len(a.Problems) - len(b.Problems)
 		}
-		return int(min(a.Left, 1<<30)) - int(min(b.Left, 1<<30))
+		return slices.Index(order, a.Server) - slices.Index(order, b.Server)
 	})
 	return all
 }
@@ -116,6 +123,9 @@ func (d *decider) unfitFor(name string) (problems []string) {
 	if d.leaving(name) {
 		say("%s shall leave the cluster", name)
 	}
+	if why := d.barred(name); why != "" {
+		say("%s", why)
+	}
 	if others := d.countReachable(without(d.Servers, name)); others < r.RequiredAcks && r.Durability != DurabilityAsync {
 		say("%d other servers can be reached, and %d must acknowledge to %s", others, r.RequiredAcks, name)
 	}
@@ -145,7 +155,7 @@ func (d *decider) switchover() (Decision, bool) {
 	}
 	q := *d.Policy.Switchover
 	next := r.clone()
-	next.Answered = append(next.Answered[max(0, len(next.Answered)-mostAnswered+1):], q.ID)
+	next.answer(q.ID)
 	next.Plan = &Plan{ID: d.planID(PlanSwitchover), Kind: PlanSwitchover, Reason: ReasonRequested, Leader: d.Self, From: r.Primary,
 		Candidate: q.To, Request: q.ID, Drain: q.Drain, Evidence: strings.TrimSpace("requested " + byWhom(q.By))}
 	next.Plan.advance(PhasePrepare, d.now)
@@ -175,9 +185,9 @@ func (d *decider) switchover() (Decision, bool) {
 		return Decision{}, false
 	}
 	if len(problems) > 0 {
-		why := "refused: " + strings.Join(problems, "; ")
-		history := d.finish(&next, why)
-		return Decision{Reason: ReasonRequested, Detail: why, Change: &Change{Record: &next, History: history}}, true
+		asked := *next.Plan
+		next.Plan = nil
+		return d.refuse(next, asked, problems), true
 	}
 	return Decision{Reason: ReasonRequested, Detail: fmt.Sprintf("from %s to %s", r.Primary, next.Plan.Candidate), Change: d.change(next, d.switchoverSpecs(next))}, true
 }

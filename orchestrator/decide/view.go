@@ -191,6 +191,8 @@ type Live struct {
 	// A receiver that has just connected again knows no lag of what it missed.
 	HeartbeatAge   time.Duration `json:"heartbeat_age_ns"`
 	HeartbeatKnown bool          `json:"heartbeat_known"`
+	// Delay is by how much the applier is late on purpose, SOURCE_DELAY.
+	Delay time.Duration `json:"delay_ns,omitempty"`
 	// LagTransactions is what was received and not yet executed.
 	LagTransactions uint64 `json:"lag_transactions"`
 	// Attached are the semi-sync replicas attached to a primary.
@@ -304,6 +306,23 @@ type Settings struct {
 	Silenced time.Duration
 	// BootstrapPrimary is the first primary of a cluster without a record.
 	BootstrapPrimary string
+}
+
+// under returns the settings with what the operator wants in place of what is
+// configured.
+func (s Settings) under(p *Policy) Settings {
+	if p == nil {
+		return s
+	}
+	if p.Detection > 0 && s.Detection > 0 {
+		s.Stall = time.Duration(float64(s.Stall) * float64(p.Detection) / float64(s.Detection))
+		s.Detection = p.Detection
+	}
+	if p.RemovalDelay > 0 && s.RemovalDelay > 0 {
+		s.Lonely = time.Duration(float64(s.Lonely) * float64(p.RemovalDelay) / float64(s.RemovalDelay))
+		s.RemovalDelay = p.RemovalDelay
+	}
+	return s
 }
 
 // Fresh returns for how long a probe's answer counts: two probe intervals.
