@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
@@ -35,6 +37,10 @@ const (
 // ErrUnreachable is in the chain of an error when no endpoint gave any answer.
 var ErrUnreachable = errors.New("no daemon could be reached")
 
+// ErrTimedOut is in the chain of an error when a daemon was reached and did not
+// answer in time.
+var ErrTimedOut = errors.New("it was reached and did not answer in time")
+
 // Endpoint is one daemon to ask.
 type Endpoint struct {
 	// Address is its host:port.
@@ -46,15 +52,25 @@ type Endpoint struct {
 
 // AnswerError is an answer other than 200.
 type AnswerError struct {
-	// Status is the HTTP status, Reason what the daemon said.
+	// Status is the HTTP status, Code the name of the problem in the catalogue and
+	// Reason what the daemon said.
 	Status int
+	Code   decide.Code
 	Reason string
+}
+
+// Refused tells whether the cluster does not want to, or not for this asker.
+func (e *AnswerError) Refused() bool {
+	return e.Status == http.StatusConflict || e.Status == http.StatusForbidden
 }
 
 // Error returns the reason, or the status where none was given.
 func (e *AnswerError) Error() string {
 	if e.Reason == "" {
 		return fmt.Sprintf("it answered %d %s", e.Status, http.StatusText(e.Status))
+	}
+	if e.Refused() {
+		return e.Reason
 	}
 	return fmt.Sprintf("it answered %d: %s", e.Status, e.Reason)
 }
@@ -123,7 +139,7 @@ func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
 	var best *Cluster
 	err := c.each(ctx, func(ctx context.Context, e *endpoint) error {
 		var one Cluster
-		if err := e.get(ctx, "/cluster", &one); err != nil {
+		if err := e.get(ctx, "/v1/cluster", &one); err != nil {
 			return err
 		}
 		if best == nil || best.Stale && (!one.Stale || one.StaleFor < best.StaleFor) {
@@ -154,7 +170,7 @@ func (c *Client) Why(ctx context.Context) (Why, error) {
 // History returns at most limit ended terms and plans, the newest first; the
 // daemon's own limit where limit is 0.
 func (c *Client) History(ctx context.Context, limit int) ([]decide.History, error) {
-	path := "/history"
+	path := "/v1/history"
 	if limit > 0 {
 		path += "?limit=" + strconv.Itoa(limit)
 	}
@@ -185,49 +201,79 @@ func (c *Client) AdviseStart(ctx context.Context, term uint64, waited time.Durat
 	return answer, nil
 }
 
-// Policy returns what the operator wants of the cluster.
-func (c *Client) Policy(ctx context.Context) (decide.Policy, error) {
-	p, err := first[decide.Policy](ctx, c, "/v1/policy")
+// Settings returns what the operator has set for the whole cluster.
+func (c *Client) Settings(ctx context.Context) (Settings, error) {
+	now, err := first[Settings](ctx, c, "/v1/settings")
 	if err != nil {
-		return decide.Policy{}, fmt.Errorf("asking for the settings: %w", err)
-	}
-	return p, nil
-}
-
-// SetPolicy changes what the operator wants of the cluster and returns all of
-// it; what is zero stays as it is. It needs a client certificate. A daemon that
-// refuses makes an *AnswerError with its reason, and no other is asked then.
-func (c *Client) SetPolicy(ctx context.Context, want decide.Policy) (decide.Policy, error) {
-	var now decide.Policy
-	if err := c.post(ctx, "/v1/policy", want, &now); err != nil {
-		return decide.Policy{}, fmt.Errorf("changing the settings: %w", err)
+		return Settings{}, fmt.Errorf("asking for the settings: %w", err)
 	}
 	return now, nil
+}
+
+// ChangeSettings changes some of them, all or none, and returns all that stand. It
+// needs a client certificate, as all changes do. A daemon that refuses makes an
+// *AnswerError with its reason, and no other is asked then.
+func (c *Client) ChangeSettings(ctx context.Context, want SettingsChange) (Settings, error) {
+	return asked[Settings](ctx, c, "/v1/settings", want, "changing the settings")
+}
+
+// SettingsHistory returns at most limit versions of the settings, the newest first.
+func (c *Client) SettingsHistory(ctx context.Context, limit int) ([]decide.PolicyVersion, error) {
+	all, err := first[[]decide.PolicyVersion](ctx, c, "/v1/settings/history?limit="+strconv.Itoa(limit))
+	if err != nil {
+		return nil, fmt.Errorf("asking for the versions of the settings: %w", err)
+	}
+	return all, nil
+}
+
+// Pause keeps the primary where it is until Resume, or for a time.
+func (c *Client) Pause(ctx context.Context, want PauseRequest) (decide.Pause, error) {
+	return asked[decide.Pause](ctx, c, "/v1/pause", want, "pausing")
+}
+
+// Resume ends a pause, and returns the one that was there.
+func (c *Client) Resume(ctx context.Context, by string) (decide.Pause, error) {
+	return asked[decide.Pause](ctx, c, "/v1/resume", ResumeRequest{By: by}, "resuming")
+}
+
+// Rejoin says what may be done with transactions that a server alone has.
+func (c *Client) Rejoin(ctx context.Context, want RejoinRequest) error {
+	_, err := asked[RejoinRequest](ctx, c, "/v1/rejoin", want, "asking for "+want.Server+" to rejoin")
+	return err
+}
+
+// Failover asks for a failover and returns the request's id, by which the history
+// says what came of it.
+func (c *Client) Failover(ctx context.Context, want decide.FailoverRequest) (string, error) {
+	if want.ID == "" {
+		want.ID, want.At = rand.Text(), time.Now()
+	}
+	return asked[string](ctx, c, "/v1/failover", want, "asking for a failover")
 }
 
 // ChangeServers lets a server join the cluster or leave it, and returns those that
-// are wanted from then on. It needs a client certificate; a daemon that refuses
-// makes an *AnswerError.
+// are wanted from then on.
 func (c *Client) ChangeServers(ctx context.Context, want ServersRequest) ([]decide.Server, error) {
-	var now []decide.Server
-	if err := c.post(ctx, "/v1/servers", want, &now); err != nil {
-		return nil, fmt.Errorf("changing the servers: %w", err)
-	}
-	return now, nil
+	return asked[[]decide.Server](ctx, c, "/v1/servers", want, "changing the servers")
 }
 
 // Switchover asks for another primary and returns the request's id, by which the
-// history says what came of it. It needs a client certificate.
+// history says what came of it.
 func (c *Client) Switchover(ctx context.Context, want decide.SwitchoverRequest) (string, error) {
-	var id string
 	// Of its own, so that a request that two daemons were asked for is one.
 	if want.ID == "" {
 		want.ID, want.At = rand.Text(), time.Now()
 	}
-	if err := c.post(ctx, "/v1/switchover", want, &id); err != nil {
-		return "", fmt.Errorf("asking for a switchover: %w", err)
+	return asked[string](ctx, c, "/v1/switchover", want, "asking for a switchover")
+}
+
+// asked asks for a change that may be asked for twice, doing what it says.
+func asked[Now any](ctx context.Context, c *Client, path string, want any, doing string) (Now, error) {
+	var now, none Now
+	if err := c.post(ctx, path, want, &now); err != nil {
+		return none, fmt.Errorf("%s: %w", doing, err)
 	}
-	return id, nil
+	return now, nil
 }
 
 // post asks for a change that may be asked for twice, and reads the answer.
@@ -312,9 +358,17 @@ func (e *endpoint) open(ctx context.Context, path string) (io.ReadCloser, error)
 	if err != nil {
 		return nil, fmt.Errorf("reading the answer: %w", err)
 	}
-	var failure Failure
-	_ = json.Unmarshal(data, &failure) // without a reason the status says it
-	return nil, &AnswerError{Status: response.StatusCode, Reason: failure.Reason}
+	return nil, answerError(response.StatusCode, data)
+}
+
+// answerError reads what went wrong; where that cannot be read the status says it.
+func answerError(status int, body []byte) *AnswerError {
+	var said struct {
+		Problem
+		Reason string `json:"reason"` // of a check
+	}
+	_ = json.Unmarshal(body, &said)
+	return &AnswerError{Status: status, Code: said.Code, Reason: cmp.Or(said.Detail, said.Reason)}
 }
 
 // first returns what the first endpoint that answers holds at path.
@@ -344,7 +398,7 @@ func (c *Client) each(ctx context.Context, call func(context.Context, *endpoint)
 			return nil
 		}
 		var answer *AnswerError
-		answered = answered || errors.As(err, &answer) || errors.Is(err, errStale)
+		answered = answered || errors.As(err, &answer) || errors.Is(err, errStale) || errors.Is(err, ErrTimedOut)
 		causes = append(causes, fmt.Errorf("%s: %w", c.endpoints[at].address, err))
 	}
 	err := errors.Join(causes...)
@@ -394,7 +448,13 @@ func (e *endpoint) call(ctx context.Context, method, path string, body io.Reader
 	if err != nil {
 		return err
 	}
-	response, err := e.transport.RoundTrip(request)
+	reached := false
+	response, err := e.transport.RoundTrip(request.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { reached = true },
+	})))
+	if err != nil && reached && errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", ErrTimedOut, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -407,9 +467,7 @@ func (e *endpoint) call(ctx context.Context, method, path string, body io.Reader
 	case len(data) > maxAnswer:
 		return fmt.Errorf("the answer is larger than %d MiB", maxAnswer>>20)
 	case response.StatusCode != http.StatusOK:
-		var failure Failure
-		_ = json.Unmarshal(data, &failure) // without a reason the status says it
-		return &AnswerError{Status: response.StatusCode, Reason: failure.Reason}
+		return answerError(response.StatusCode, data)
 	}
 	if err := json.Unmarshal(data, into); err != nil {
 		return fmt.Errorf("reading the answer: %w", err)

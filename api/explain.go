@@ -64,6 +64,8 @@ func action(d decide.Decision) string {
 		return "Nothing has to be done.\n"
 	case decide.ReasonUncertain, decide.ReasonNotEnoughProof:
 		return "It does not act, because what it sees does not prove that acting is safe. It looks again with every probe.\n"
+	case decide.ReasonPaused, decide.ReasonCooldown:
+		return "It does not act by itself; a human may: mysqlha failover.\n"
 	case decide.ReasonTermWentBack:
 		return "It does not act until a person has looked: etcd holds an older state than the servers have seen.\n"
 	case decide.ReasonNotOpen:

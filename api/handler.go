@@ -3,15 +3,15 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
@@ -38,61 +38,33 @@ type Check struct {
 	Primary string `json:"primary,omitempty"`
 }
 
-// Failure is the body of an answer that is neither 200 nor a check.
-type Failure struct {
-	// Reason says what is wrong, Paths what there is instead.
-	Reason string   `json:"reason"`
-	Paths  []string `json:"paths,omitempty"`
-}
-
 type handler struct {
 	options Options
-	routes  map[string]http.HandlerFunc
-	// changes are what POST may do; all need a client certificate.
-	changes map[string]http.HandlerFunc
-	paths   []string
+	// routes are the operations by path and method.
+	routes map[string]map[string]operation
+	paths  []string
+	// document is the description of all of it, made when it is first asked for.
+	document func() ([]byte, error)
+	watchers atomic.Int64
+	// stopping is closed when the server stops: a watcher's request never ends by
+	// itself.
+	stopping chan struct{}
 }
 
-func newHandler(o Options) http.Handler {
-	h := &handler{options: o}
-	h.routes = map[string]http.HandlerFunc{
-		"/primary":   h.member(func(e Evidence, _ Limits) (bool, string) { return PrimaryOK(e) }),
-		"/replica":   h.member(ReplicaOK, "lag", "lag_transactions"),
-		"/read-only": h.member(ReadOnlyOK, "lag", "lag_transactions"),
-		"/health":    h.member(func(e Evidence, _ Limits) (bool, string) { return HealthOK(e) }),
-		"/liveness":  h.liveness,
-		"/readiness": h.readiness,
-		"/cluster":   answer(h.cluster),
-		"/history":   answer(h.history, "limit"),
-		"/v1/member": h.live,
-		"/v1/why":    answer(h.why),
-		"/v1/start":  answer(h.start, "term", "waited"),
-		"/v1/kept": answer(func(ctx context.Context, q url.Values) (any, error) {
-			kept, err := o.Backend.Kept(ctx, q.Get("server"))
-			if kept == nil {
-				kept = []decide.Kept{} // an empty list, not null
-			}
-			return kept, err
-		}, "server"),
-		"/v1/kept/file": h.keptFile,
-	}
-	h.changes = map[string]http.HandlerFunc{
-		"/v1/policy":     change(backendTimeout, "the settings", o.Backend.SetPolicy),
-		"/v1/servers":    change(backendTimeout, "the servers", o.Backend.ChangeServers),
-		"/v1/switchover": change(backendTimeout, "the switchover", o.Backend.Switchover),
-		"/v1/fence-test": change(fenceTimeout, "the test of a fence", o.Backend.TestFence),
-	}
-	h.routes["/v1/policy"] = answer(func(ctx context.Context, _ url.Values) (any, error) { return o.Backend.Policy(ctx) })
-	if o.Metrics != nil {
-		h.routes["/metrics"] = o.Metrics.ServeHTTP
-	}
-	h.paths = slices.Collect(maps.Keys(h.routes))
-	for path := range h.changes {
-		if h.routes[path] == nil {
-			h.paths = append(h.paths, path)
+func newHandler(o Options) *handler {
+	h := &handler{options: o, routes: make(map[string]map[string]operation), stopping: make(chan struct{})}
+	for _, op := range h.operations() {
+		if op.method == "" {
+			op.method = http.MethodGet
 		}
+		if h.routes[op.path] == nil {
+			h.routes[op.path] = make(map[string]operation)
+			h.paths = append(h.paths, op.path)
+		}
+		h.routes[op.path][op.method] = op
 	}
 	slices.Sort(h.paths)
+	h.document = sync.OnceValues(h.describe)
 	return h
 }
 
@@ -100,26 +72,38 @@ func newHandler(o Options) http.Handler {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	route, known := h.routes[r.URL.Path]
-	posted := h.changes[r.URL.Path]
-	switch {
-	case !known && posted == nil:
-		write(w, r, http.StatusNotFound, Failure{Reason: "there is nothing at " + shorten(r.URL.Path), Paths: h.paths})
-	case r.Method == http.MethodPost && posted != nil:
-		if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 { // Verified where there is one.
-			write(w, r, http.StatusForbidden, Failure{Reason: "a change needs a client certificate of the cluster's CA"})
-			return
-		}
-		posted(w, r)
-	case !known:
-		w.Header().Set("Allow", http.MethodPost)
-		write(w, r, http.StatusMethodNotAllowed, Failure{Reason: "this path only answers POST"})
-	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions:
-		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
-		write(w, r, http.StatusMethodNotAllowed, Failure{Reason: "this path only answers GET, HEAD and OPTIONS"})
-	default:
-		route(w, r)
+	at, known := h.routes[r.URL.Path]
+	if !known {
+		writeProblem(w, r, Problem{Status: http.StatusNotFound, Code: decide.CodeNotFound, Detail: "there is nothing at " + shorten(r.URL.Path), Paths: h.paths})
+		return
 	}
+	method := r.Method
+	if method == http.MethodHead || method == http.MethodOptions {
+		method = http.MethodGet // Load balancers ask with these.
+	}
+	op, does := at[method]
+	switch {
+	case !does:
+		allowed := methodsOf(at)
+		w.Header().Set("Allow", allowed)
+		writeProblem(w, r, Problem{Status: http.StatusMethodNotAllowed, Code: decide.CodeMethodNotAllowed, Detail: "this path only answers " + allowed})
+	case op.certificate && (r.TLS == nil || len(r.TLS.PeerCertificates) == 0): // Verified where there is one.
+		writeProblem(w, r, Problem{Status: http.StatusForbidden, Code: decide.CodeCertificateNeeded, Detail: r.Method + " " + r.URL.Path + " needs a client certificate of the cluster's CA"})
+	default:
+		op.serve(w, r)
+	}
+}
+
+// methodsOf are what a path answers.
+func methodsOf(at map[string]operation) string {
+	var all []string
+	if _, reads := at[http.MethodGet]; reads {
+		all = append(all, http.MethodGet, http.MethodHead, http.MethodOptions)
+	}
+	if _, changes := at[http.MethodPost]; changes {
+		all = append(all, http.MethodPost)
+	}
+	return strings.Join(all, ", ")
 }
 
 // member is a check of the server beside the daemon, with the names of the
@@ -159,47 +143,13 @@ func (h *handler) readiness(w http.ResponseWriter, r *http.Request) {
 
 func (h *handler) live(w http.ResponseWriter, r *http.Request) {
 	if h.options.Member == nil {
-		write(w, r, http.StatusNotFound, Failure{Reason: noServer})
+		writeProblem(w, r, Problem{Status: http.StatusNotFound, Code: decide.CodeNotFound, Detail: noServer})
 		return
 	}
 	write(w, r, http.StatusOK, h.options.Member.Evidence().Live)
 }
 
-// change takes a request for a change, named what, and does it within a time.
-func change[Want, Now any](within time.Duration, what string, do func(context.Context, Want) (Now, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), within)
-		defer cancel()
-		var want Want
-		body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-		body.DisallowUnknownFields()
-		if err := body.Decode(&want); err != nil {
-			write(w, r, http.StatusBadRequest, Failure{Reason: what + " cannot be read: " + shorten(err.Error())})
-			return
-		}
-		now, err := do(ctx, want)
-		var refused *RefusedError
-		switch {
-		case errors.As(err, &refused):
-			write(w, r, http.StatusConflict, Failure{Reason: refused.Reason})
-		case err != nil:
-			write(w, r, http.StatusServiceUnavailable, Failure{Reason: err.Error()})
-		default:
-			write(w, r, http.StatusOK, now)
-		}
-	}
-}
-
-// RefusedError is a change that the cluster does not make, and why.
-type RefusedError struct{ Reason string }
-
-func (e *RefusedError) Error() string { return e.Reason }
-
-func (h *handler) cluster(ctx context.Context, _ url.Values) (any, error) {
-	return h.options.Backend.Cluster(ctx)
-}
-
-func (h *handler) why(ctx context.Context, _ url.Values) (any, error) {
+func (h *handler) why(ctx context.Context, _ url.Values) (Why, error) {
 	why, err := h.options.Backend.Why(ctx)
 	if err == nil && why.Text == "" {
 		why.Text = Explain(why, time.Now())
@@ -207,98 +157,70 @@ func (h *handler) why(ctx context.Context, _ url.Values) (any, error) {
 	return why, err
 }
 
-// keptFile sends a file with transactions. It holds data, so it needs a client
-// certificate, and may take its time.
+// keptFile sends a file with transactions, which may take its time.
 func (h *handler) keptFile(w http.ResponseWriter, r *http.Request) {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 { // Verified where there is one.
-		write(w, r, http.StatusForbidden, Failure{Reason: "data needs a client certificate of the cluster's CA"})
-		return
-	}
-	q, err := queryOf(r.URL.RawQuery, []string{"server", "name"})
+	q, err := queryOf(r.URL.RawQuery, parameterNames(fileQuery{}))
 	if err != nil {
-		write(w, r, http.StatusBadRequest, Failure{Reason: err.Error()})
+		fail(w, r, err)
 		return
 	}
 	file, err := h.options.Backend.OpenKept(r.Context(), q.Get("server"), q.Get("name"))
 	if err != nil {
-		write(w, r, statusOf(err), Failure{Reason: err.Error()})
+		fail(w, r, err)
 		return
 	}
 	defer file.Close()
 	// The connection's own deadline is for short answers.
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
-		write(w, r, http.StatusServiceUnavailable, Failure{Reason: err.Error()})
+		fail(w, r, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	_, _ = io.Copy(w, file) // A client that went away is its own affair; one that stays sees the end missing.
 }
 
-// statusOf is the status of a failure: a refusal is the asker's.
-func statusOf(err error) int {
-	var refused *RefusedError
-	if errors.As(err, &refused) {
-		return http.StatusConflict
-	}
-	return http.StatusServiceUnavailable
-}
-
 // start answers this host's gate.
-func (h *handler) start(ctx context.Context, q url.Values) (any, error) {
+func (h *handler) start(ctx context.Context, q url.Values) (none decide.StartAnswer, err error) {
 	if h.options.Member == nil {
-		return nil, badRequest(noServer)
+		return none, badRequest(noServer)
 	}
 	term, err := strconv.ParseUint(q.Get("term"), 10, 64)
 	if err != nil || term == 0 {
-		return nil, badRequest(fmt.Sprintf("term is %q: write the term in which the server was open", shorten(q.Get("term"))))
+		return none, badRequest(fmt.Sprintf("term is %q: write the term in which the server was open", shorten(q.Get("term"))))
 	}
 	waited, err := time.ParseDuration(q.Get("waited"))
 	if err != nil || waited < 0 {
-		return nil, badRequest(fmt.Sprintf("waited is %q: write a duration such as 1.5s", shorten(q.Get("waited"))))
+		return none, badRequest(fmt.Sprintf("waited is %q: write a duration such as 1.5s", shorten(q.Get("waited"))))
 	}
 	return h.options.Member.AdviseStart(ctx, term, waited)
 }
 
-func (h *handler) history(ctx context.Context, q url.Values) (any, error) {
-	limit := defaultHistory
-	if text := q.Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxHistory {
-			return nil, badRequest(fmt.Sprintf("limit is %q: write a number from 1 to %d", shorten(text), maxHistory))
-		}
-		limit = n
+func (h *handler) history(ctx context.Context, q url.Values) ([]decide.History, error) {
+	limit, err := limitOf(q)
+	if err != nil {
+		return nil, err
 	}
-	entries, err := h.options.Backend.History(ctx, limit)
-	if entries == nil {
-		entries = []decide.History{} // an empty list, not null
-	}
-	return entries, err
+	return list(h.options.Backend.History(ctx, limit))
 }
 
-// badRequest is an error of the asker.
-type badRequest string
-
-func (b badRequest) Error() string { return string(b) }
-
-// answer serves what a backend returns, and 503 with the reason where it fails.
-func answer(get func(context.Context, url.Values) (any, error), parameters ...string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), backendTimeout)
-		defer cancel()
-		q, err := queryOf(r.URL.RawQuery, parameters)
-		var body any
-		if err == nil {
-			body, err = get(ctx, q)
-		}
-		switch err.(type) {
-		case nil:
-			write(w, r, http.StatusOK, body)
-		case badRequest:
-			write(w, r, http.StatusBadRequest, Failure{Reason: err.Error()})
-		default:
-			write(w, r, statusOf(err), Failure{Reason: err.Error()})
-		}
+func (h *handler) settingsHistory(ctx context.Context, q url.Values) ([]decide.PolicyVersion, error) {
+	limit, err := limitOf(q)
+	if err != nil {
+		return nil, err
 	}
+	return list(h.options.Backend.SettingsHistory(ctx, limit))
+}
+
+func (h *handler) kept(ctx context.Context, q url.Values) ([]decide.Kept, error) {
+	return list(h.options.Backend.Kept(ctx, q.Get("server")))
+}
+
+// list makes an empty list of none, which is not null then.
+func list[T any](all []T, err error) ([]T, error) {
+	if all == nil {
+		all = []T{}
+	}
+	return all, err
 }
 
 // queryOf reads the parameters of a request and refuses unknown ones: a limit
@@ -365,23 +287,30 @@ func writeCheck(w http.ResponseWriter, r *http.Request, c Check) {
 	write(w, r, status, c)
 }
 
-// write answers with JSON. OPTIONS gets the status alone, as load balancers
-// that check with it expect; for HEAD the http package leaves the body out.
+// write answers with JSON.
 func write(w http.ResponseWriter, r *http.Request, status int, body any) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		status, data = http.StatusInternalServerError, []byte(`{"detail":"the answer cannot be written as JSON"}`)
+	}
+	writeRaw(w, r, status, data)
+}
+
+// writeRaw answers with what is JSON already. OPTIONS gets the status alone, as load
+// balancers that check with it expect; for HEAD the http package leaves the body out.
+func writeRaw(w http.ResponseWriter, r *http.Request, status int, data []byte) {
 	if r.Method == http.MethodOptions {
 		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
 		w.WriteHeader(status)
 		return
 	}
-	data, err := json.Marshal(body)
-	if err != nil {
-		status, data = http.StatusInternalServerError, []byte(`{"reason":"the answer cannot be written as JSON"}`)
+	if w.Header().Get("Content-Type") == "" {
+		w.Header().Set("Content-Type", "application/json")
 	}
-	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(data)+1))
 	w.WriteHeader(status)
 	// A client that went away is its own affair.
-	_, _ = w.Write(append(data, '\n'))
+	_, _ = w.Write(append(slices.Clip(data), '\n'))
 }
 
 // shorten keeps what a client sent from filling an answer.

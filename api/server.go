@@ -44,6 +44,8 @@ type Options struct {
 	// 503.
 	Backend Backend
 	Member  Member
+	// Version is the daemon's, for the description of the endpoint.
+	Version string
 	// Metrics serves /metrics; nil leaves the path unknown.
 	Metrics http.Handler
 	// Logger takes what goes wrong with single connections, at debug level:
@@ -56,6 +58,7 @@ type HTTPServer struct {
 	options  Options
 	http     *http.Server
 	listener net.Listener
+	stopping chan struct{}
 }
 
 // NewServer returns a server that does not listen yet.
@@ -68,8 +71,9 @@ func NewServer(o Options) (*HTTPServer, error) {
 	// and requests that come one by one gain nothing from streams.
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	return &HTTPServer{options: o, http: &http.Server{
-		Handler:           newHandler(o),
+	h := newHandler(o)
+	return &HTTPServer{options: o, stopping: h.stopping, http: &http.Server{
+		Handler:           h,
 		TLSConfig:         o.TLS,
 		Protocols:         protocols,
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -117,6 +121,7 @@ func (s *HTTPServer) Run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("serving the API on %s: %w", s.Addr(), err), s.http.Close())
 	case <-ctx.Done():
 	}
+	close(s.stopping)
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	err := s.http.Shutdown(stop)

@@ -27,7 +27,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is a daemon's side of the endpoint.
 type world struct {
-	policy   decide.Policy
+	settings Settings
+	events   chan Event
 	evidence Evidence
 	cluster  Cluster
 	history  []decide.History
@@ -64,14 +65,49 @@ func (w *world) History(_ context.Context, limit int) ([]decide.History, error) 
 
 func (w *world) Ready(context.Context) error { return w.err }
 
-func (w *world) Policy(context.Context) (decide.Policy, error) { return w.policy, w.err }
+func (w *world) Settings(context.Context) (Settings, error) { return w.settings, w.err }
 
-func (w *world) SetPolicy(_ context.Context, want decide.Policy) (decide.Policy, error) {
-	if want.RequiredAcks > 3 {
-		return decide.Policy{}, &RefusedError{"there are 3 servers"}
+func (w *world) ChangeSettings(_ context.Context, want SettingsChange) (Settings, error) {
+	if want.Set["required_acks"] == "4" {
+		return Settings{}, &RefusedError{"there are 3 servers"}
 	}
-	w.policy = want
+	w.settings.Version++
+	return w.settings, w.err
+}
+
+func (w *world) SettingsHistory(context.Context, int) ([]decide.PolicyVersion, error) {
+	return nil, w.err
+}
+
+func (w *world) Pause(_ context.Context, want PauseRequest) (decide.Pause, error) {
+	return decide.Pause{Reason: want.Reason, By: want.By, Until: time.Unix(0, 0).Add(want.For)}, w.err
+}
+
+func (w *world) Resume(_ context.Context, want ResumeRequest) (decide.Pause, error) {
+	return decide.Pause{Reason: want.By}, w.err
+}
+
+func (w *world) Rejoin(_ context.Context, want RejoinRequest) (RejoinRequest, error) {
 	return want, w.err
+}
+
+func (w *world) Failover(_ context.Context, want decide.FailoverRequest) (string, error) {
+	if want.To == "db1" {
+		return "", &RefusedError{"it is the primary"}
+	}
+	return want.ID, w.err
+}
+
+// Watch tells of what is sent to it.
+func (w *world) Watch(ctx context.Context, tell func(Event)) {
+	for {
+		select {
+		case e := <-w.events:
+			tell(e)
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (w *world) Kept(_ context.Context, server string) ([]decide.Kept, error) {

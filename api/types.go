@@ -54,6 +54,8 @@ type Cluster struct {
 	Decision     decide.Decision `json:"decision"`
 	DecisionFrom string          `json:"decision_from,omitempty"`
 	DecisionAt   time.Time       `json:"decision_at,omitzero"`
+	// Pause is the one that is in force, nil for none.
+	Pause *decide.Pause `json:"pause,omitempty"`
 	// LastFailover is the latest entry of the history that is a failover, nil
 	// for none.
 	LastFailover *decide.History `json:"last_failover,omitempty"`
@@ -140,17 +142,29 @@ type Backend interface {
 	// Why returns the latest decision in words, asked of the leader. Text may be
 	// left empty; the server then fills in that of [Explain].
 	Why(ctx context.Context) (Why, error)
-	// Policy returns what the operator wants of the cluster. SetPolicy changes
-	// it, leaves what is zero as it is, and returns all of it; an error that wraps
-	// a *RefusedError says why the cluster does not do it.
-	Policy(ctx context.Context) (decide.Policy, error)
-	SetPolicy(ctx context.Context, want decide.Policy) (decide.Policy, error)
+	// Settings returns what the operator has set for the whole cluster, ChangeSettings
+	// changes some of it and returns all. An error that wraps a *RefusedError says why
+	// the cluster does not do it, here and below.
+	Settings(ctx context.Context) (Settings, error)
+	ChangeSettings(ctx context.Context, want SettingsChange) (Settings, error)
+	// SettingsHistory returns at most limit versions, the newest first.
+	SettingsHistory(ctx context.Context, limit int) ([]decide.PolicyVersion, error)
+	// Pause keeps the primary where it is, Resume ends that; either returns the pause
+	// that was there last.
+	Pause(ctx context.Context, want PauseRequest) (decide.Pause, error)
+	Resume(ctx context.Context, want ResumeRequest) (decide.Pause, error)
+	// Rejoin says what may be done with transactions that a server alone has.
+	Rejoin(ctx context.Context, want RejoinRequest) (RejoinRequest, error)
 	// ChangeServers lets a server join the cluster or leave it, and returns those
 	// that are wanted from then on; an error that wraps a *RefusedError says why not.
 	ChangeServers(ctx context.Context, want ServersRequest) ([]decide.Server, error)
 	// Switchover asks for another primary and returns the request's id, by which the
 	// history says what came of it.
 	Switchover(ctx context.Context, want decide.SwitchoverRequest) (string, error)
+	// Failover asks for a failover and returns the request's id.
+	Failover(ctx context.Context, want decide.FailoverRequest) (string, error)
+	// Watch tells of each change, beginning with what stands, until ctx ends.
+	Watch(ctx context.Context, tell func(Event))
 	// TestFence closes a replica as a cut-off primary would be and lets clients in
 	// again, with kill after it was killed and started anew by its supervisor. An
 	// error that wraps a *RefusedError says why it was not done.
@@ -172,6 +186,55 @@ type ServersRequest struct {
 	Add string `json:"add,omitempty"`
 	// Remove is a server that shall leave.
 	Remove string `json:"remove,omitempty"`
+	// By is who asks, in words.
+	By string `json:"by,omitempty"`
+}
+
+// Settings are what the operator has set for the whole cluster.
+type Settings struct {
+	// Version counts changes, By is who made the last one and At when.
+	Version uint64    `json:"version"`
+	By      string    `json:"by,omitempty"`
+	At      time.Time `json:"at,omitzero"`
+	// Settings are all there are, those of the servers last.
+	Settings []decide.Setting `json:"settings"`
+	// Pause is the one that is in force, nil for none.
+	Pause *decide.Pause `json:"pause,omitempty"`
+}
+
+// SettingsChange asks for other settings.
+type SettingsChange struct {
+	// Set are the new values by name; an empty one takes back what was set.
+	Set map[string]string `json:"set"`
+	// By is who asks, in words.
+	By string `json:"by,omitempty"`
+	// Version is the one that the asker has seen: a newer one refuses the change. 0
+	// makes it to whatever stands.
+	Version uint64 `json:"version,omitempty"`
+}
+
+// PauseRequest asks for a pause.
+type PauseRequest struct {
+	// Reason is told wherever the cluster is shown.
+	Reason string `json:"reason"`
+	// For is how long it lasts, 0 until somebody ends it.
+	For time.Duration `json:"for_ns,omitempty"`
+	By  string        `json:"by,omitempty"`
+}
+
+// ResumeRequest asks for the end of a pause.
+type ResumeRequest struct {
+	By string `json:"by,omitempty"`
+}
+
+// RejoinRequest says what may be done with transactions that a server alone has.
+type RejoinRequest struct {
+	Server string `json:"server"`
+	// Discard gives them up, Harmless leaves them there and makes empty ones of the
+	// same names on the primary.
+	Discard  gtid.Set `json:"discard"`
+	Harmless gtid.Set `json:"harmless"`
+	By       string   `json:"by,omitempty"`
 }
 
 // FenceRequest asks for a test of a fence.

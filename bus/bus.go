@@ -230,9 +230,13 @@ func (b *Bus) ReadRecord(ctx context.Context) (*decide.Record, error) {
 // else's came first.
 const policyTries = 5
 
+// policyVersions is how many versions of the policy are kept.
+const policyVersions = 200
+
 // ChangePolicy changes what the operator wants, and returns all of it. The change
-// is made to what stands in etcd now, perhaps several times; its error ends it.
-func (b *Bus) ChangePolicy(ctx context.Context, change func(decide.Policy) (decide.Policy, error)) (decide.Policy, error) {
+// is made to what stands in etcd now, perhaps several times; its error ends it. What
+// lasts is kept as a version, with who made it.
+func (b *Bus) ChangePolicy(ctx context.Context, by string, change func(decide.Policy) (decide.Policy, error)) (decide.Policy, error) {
 	key := b.keys.Policy()
 	for try := 1; ; try++ {
 		kv, found, err := election.Get(ctx, b.client, key)
@@ -249,13 +253,13 @@ func (b *Bus) ChangePolicy(ctx context.Context, change func(decide.Policy) (deci
 		if err != nil {
 			return now, err
 		}
-		value, err := json.Marshal(next)
+		then, err := b.policyOperations(now, &next, by)
 		if err != nil {
 			return now, fmt.Errorf("write the policy: %w", err)
 		}
 		res := election.Do(ctx, b.client, election.TxnRequest{
 			If:   []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", kv.ModRevision)},
-			Then: []clientv3.Op{clientv3.OpPut(key, string(value))}, Timeout: 2 * time.Second})
+			Then: then, Timeout: 2 * time.Second})
 		if res.Outcome == election.Committed {
 			return next, nil
 		}
@@ -263,6 +267,33 @@ func (b *Bus) ChangePolicy(ctx context.Context, change func(decide.Policy) (deci
 			return now, fmt.Errorf("write the policy: %s: %w", res.Outcome, orUnknown(res.Err))
 		}
 	}
+}
+
+// policyOperations writes the next policy, and a version of it if anything is
+// different that lasts.
+func (b *Bus) policyOperations(now decide.Policy, next *decide.Policy, by string) ([]clientv3.Op, error) {
+	values := next.Values()
+	changes := decide.Changes(now.Values(), values)
+	if len(changes) > 0 {
+		next.Version, next.By, next.At = now.Version+1, by, time.Now()
+	}
+	value, err := json.Marshal(next)
+	then := []clientv3.Op{clientv3.OpPut(b.keys.Policy(), string(value))}
+	if err != nil || len(changes) == 0 {
+		return then, err
+	}
+	version, err := json.Marshal(decide.PolicyVersion{Version: next.Version, By: by, At: next.At, Changes: changes, Values: values})
+	then = append(then, clientv3.OpPut(b.keys.PolicyVersion(next.Version), string(version)))
+	if next.Version > policyVersions {
+		then = append(then, clientv3.OpDelete(b.keys.PolicyVersion(next.Version-policyVersions)))
+	}
+	return then, err
+}
+
+// PolicyVersions returns the newest versions of what the operator wanted, the
+// newest first.
+func (b *Bus) PolicyVersions(ctx context.Context, limit int) ([]decide.PolicyVersion, error) {
+	return newest[decide.PolicyVersion](ctx, b.client, b.keys.PolicyVersionPrefix(), limit)
 }
 
 var errRefused = errors.New("somebody else wrote it")
@@ -340,20 +371,43 @@ func (b *Bus) await(ctx context.Context, revision int64) (*State, error) {
 
 // History returns the newest entries, newest first.
 func (b *Bus) History(ctx context.Context, limit int) ([]decide.History, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	return newest[decide.History](ctx, b.client, b.keys.HistoryPrefix(), limit)
+}
+
+// TrimHistory drops all but the newest entries.
+func (b *Bus) TrimHistory(ctx context.Context, keep int) error {
+	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
 	defer cancel()
-	resp, err := b.client.Get(ctx, b.keys.HistoryPrefix(), clientv3.WithPrefix(),
+	resp, err := b.client.Get(ctx, b.keys.HistoryPrefix(), clientv3.WithPrefix(), clientv3.WithKeysOnly(),
+		clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend), clientv3.WithLimit(int64(keep)))
+	if err == nil && resp.More {
+		_, err = b.client.Delete(ctx, b.keys.HistoryPrefix(), clientv3.WithRange(string(resp.Kvs[len(resp.Kvs)-1].Key)))
+	}
+	if err != nil {
+		return fmt.Errorf("trim the history: %w", err)
+	}
+	return nil
+}
+
+// historyTimeout bounds reading what nobody needs pushed.
+const historyTimeout = 2 * time.Second
+
+// newest reads the last keys under a prefix, the last first.
+func newest[T any](ctx context.Context, client *clientv3.Client, prefix string, limit int) ([]T, error) {
+	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
+	defer cancel()
+	resp, err := client.Get(ctx, prefix, clientv3.WithPrefix(),
 		clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend), clientv3.WithLimit(int64(limit)))
 	if err != nil {
 		return nil, fmt.Errorf("read the history: %w", err)
 	}
-	out := make([]decide.History, 0, len(resp.Kvs))
+	out := make([]T, 0, len(resp.Kvs))
 	for _, kv := range resp.Kvs {
-		var h decide.History
-		if err := json.Unmarshal(kv.Value, &h); err != nil {
+		var one T
+		if err := json.Unmarshal(kv.Value, &one); err != nil {
 			return nil, fmt.Errorf("read the history: %s: %w", kv.Key, err)
 		}
-		out = append(out, h)
+		out = append(out, one)
 	}
 	return out, nil
 }

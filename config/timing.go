@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -43,6 +44,28 @@ func timingRules() []timingRule {
 		{low: "etcd.embedded.election", lowTimes: 3, high: "timings.member_lease", highTimes: 2, role: RoleEtcd,
 			why: "etcd silently lengthens a lease below one and a half election times"},
 	}
+}
+
+// TimingConflicts says which of the rules between times these would break in place
+// of the configured ones. The times are named by their paths in the file.
+func (c *Config) TimingConflicts(instead map[string]time.Duration) (conflicts []string) {
+	value := c.durationOf()
+	maps.Copy(value, instead)
+	for _, rule := range timingRules() {
+		_, low := instead[rule.low]
+		_, high := instead[rule.high]
+		left, right := time.Duration(rule.lowTimes)*value[rule.low], time.Duration(rule.highTimes)*value[rule.high]
+		if !low && !high || rule.role != "" && !c.HasRole(rule.role) || left < right || left == right && !rule.strict {
+			continue
+		}
+		relation := "at most"
+		if rule.strict {
+			relation = "less than"
+		}
+		conflicts = append(conflicts, fmt.Sprintf("%s (%v) must be %s %s (%v): %s",
+			times(rule.lowTimes, rule.low), left, relation, times(rule.highTimes, rule.high), right, rule.why))
+	}
+	return conflicts
 }
 
 // durationOf returns the values that the rules speak of, by path.

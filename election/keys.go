@@ -85,6 +85,14 @@ func (k Keys) MemberPrefix() string { return k.Live() + "member/" }
 // Member is the key of the daemon with the given name.
 func (k Keys) Member(name string) string { return k.MemberPrefix() + url.PathEscape(name) }
 
+// PolicyVersionPrefix is the prefix of the versions of what the operator wanted.
+func (k Keys) PolicyVersionPrefix() string { return k.root + "policy-versions/" }
+
+// PolicyVersion is the key of one of them; their order is that of their numbers.
+func (k Keys) PolicyVersion(version uint64) string {
+	return fmt.Sprintf("%s%020d", k.PolicyVersionPrefix(), version)
+}
+
 // HistoryPrefix is the prefix of the history.
 func (k Keys) HistoryPrefix() string { return k.root + "history/" }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -286,7 +287,7 @@ func TestS3_TheRequiredAcksChangeUnderLoad(t *testing.T) {
 	s := harness.Start(t, sandbox.Options{Servers: 4})
 	l := harness.Writers(t, s, 4)
 	for _, k := range []int{2, 1} {
-		if _, err := s.API().SetPolicy(t.Context(), decide.Policy{RequiredAcks: k}); err != nil {
+		if _, err := s.API().ChangeSettings(t.Context(), api.SettingsChange{Set: map[string]string{"required_acks": strconv.Itoa(k)}}); err != nil {
 			t.Fatal(err)
 		}
 		awaitCluster(t, s, fmt.Sprintf("%d acknowledgements are required", k), func(c api.Cluster) bool {

@@ -258,11 +258,24 @@ func (l *lead) judge(ctx context.Context) {
 		}
 		if h := d.Change.History; h != nil {
 			l.spare(h, now)
+			l.trim(ctx)
 			if l.o.o.Events != nil {
 				l.o.o.Events.PlanEnded(*h)
 			}
 		}
 	}
+}
+
+// keptHistory is how many ended plans are kept.
+const keptHistory = 1000
+
+// trim drops what is older, beside the loop.
+func (l *lead) trim(ctx context.Context) {
+	l.wg.Go(func() {
+		if err := l.o.o.Bus.TrimHistory(ctx, keptHistory); err != nil && ctx.Err() == nil {
+			l.o.o.Logger.Warn("the history is not trimmed, and will be after the next plan", "error", err)
+		}
+	})
 }
 
 // yieldPause is the least time between two requests to give leadership away.

@@ -24,7 +24,15 @@ import (
 // daemon answers with one cluster.
 type daemon struct{ cluster api.Cluster }
 
-func (d daemon) Cluster(context.Context) (api.Cluster, error) { return d.cluster, nil }
+func (d daemon) Cluster(ctx context.Context) (api.Cluster, error) {
+	if d.cluster.Name == hangs {
+		<-ctx.Done()
+	}
+	return d.cluster, ctx.Err()
+}
+
+// hangs is the name of a cluster whose daemon never answers in time.
+const hangs = "hangs"
 
 func (d daemon) Why(context.Context) (api.Why, error) {
 	return api.Why{Decision: d.cluster.Decision, Leader: d.cluster.Leader, At: time.Now()}, nil
@@ -36,13 +44,66 @@ func (d daemon) History(context.Context, int) ([]decide.History, error) {
 
 func (d daemon) Ready(context.Context) error { return nil }
 
-func (d daemon) Policy(context.Context) (decide.Policy, error) { return decide.Policy{}, nil }
+func (d daemon) Settings(context.Context) (api.Settings, error) { return d.settings(nil), nil }
 
-func (d daemon) SetPolicy(_ context.Context, want decide.Policy) (decide.Policy, error) {
-	if want.Discard != nil && want.Discard["db3"].String() != second+":801-812" {
+func (d daemon) settings(set map[string]string) api.Settings {
+	p := decide.Policy{Version: 3, By: "me@here", At: night, Detection: 2 * time.Second}
+	for name, value := range set {
+		_ = p.Set(name, value) // ChangeSettings has looked.
+	}
+	return api.Settings{Version: p.Version, By: p.By, At: p.At, Pause: d.cluster.Pause,
+		Settings: p.Settings(decide.Settings{Detection: time.Second, MaxLag: 30 * time.Second}, *d.cluster.Record, []string{"db1", "db2", "db3"})}
+}
+
+func (d daemon) ChangeSettings(_ context.Context, want api.SettingsChange) (api.Settings, error) {
+	if want.Version != 0 && want.Version != 3 {
+		return api.Settings{}, &api.RefusedError{Reason: "the settings have changed since"}
+	}
+	for name, value := range want.Set {
+		if err := new(decide.Policy).Set(name, value); err != nil {
+			return api.Settings{}, &api.RefusedError{Reason: err.Error()}
+		}
+	}
+	return d.settings(want.Set), nil
+}
+
+func (d daemon) SettingsHistory(context.Context, int) ([]decide.PolicyVersion, error) {
+	return []decide.PolicyVersion{
+		{Version: 3, By: "me@here", At: night, Changes: []decide.Changed{{Name: "detection", From: "1.5s", To: "2s"}}, Values: map[string]string{"detection": "2s"}},
+		{Version: 2, At: night, Changes: []decide.Changed{{Name: "detection", To: "1.5s"}}, Values: map[string]string{"detection": "1.5s"}},
+	}, nil
+}
+
+func (d daemon) Pause(_ context.Context, want api.PauseRequest) (decide.Pause, error) {
+	if want.For > time.Hour {
+		return decide.Pause{}, &api.RefusedError{Reason: "that is too long"}
+	}
+	return decide.Pause{Reason: want.Reason, By: want.By, Since: night}, nil
+}
+
+func (d daemon) Resume(context.Context, api.ResumeRequest) (decide.Pause, error) {
+	if d.cluster.Pause == nil {
+		return decide.Pause{}, nil
+	}
+	return *d.cluster.Pause, nil
+}
+
+func (d daemon) Rejoin(_ context.Context, want api.RejoinRequest) (api.RejoinRequest, error) {
+	if !want.Discard.IsEmpty() && want.Discard.String() != second+":801-812" {
 		return want, &api.RefusedError{Reason: "that is not what db3 has"}
 	}
 	return want, nil
+}
+
+func (d daemon) Failover(_ context.Context, want decide.FailoverRequest) (string, error) {
+	if want.To == "db1" {
+		return "", &api.RefusedError{Reason: "db1 is the primary already"}
+	}
+	return want.ID, nil
+}
+
+func (d daemon) Watch(_ context.Context, tell func(api.Event)) {
+	tell(api.Event{Term: d.cluster.Record.Term, Primary: d.cluster.Record.Primary})
 }
 
 func (d daemon) Kept(_ context.Context, server string) ([]decide.Kept, error) {
@@ -90,7 +151,7 @@ func (d daemon) TestFence(_ context.Context, want api.FenceRequest) (decide.Fenc
 
 // daemonFor serves a cluster over TLS and returns a context file that leads to
 // it.
-func daemonFor(t *testing.T, c api.Cluster) string {
+func daemonFor(t testing.TB, c api.Cluster) string {
 	t.Helper()
 	c.Derive()
 	dir := t.TempDir()
@@ -160,13 +221,13 @@ func TestCommandsAskADaemon(t *testing.T) {
 		{"a fence is tested", []string{"fence", "--test", "--context", good, "db2"}, 0, "offline_mode         12 ms\nundo                  1 ms\ndb2 was closed after 40 ms and lets clients in again\n", ""},
 		{"with a kill at its end", []string{"fence", "--test", "--kill", "--context", good, "db2"}, 0, "closed after 40 ms and killed", ""},
 		{"a stage that failed is named and the code is 1", []string{"fence", "--test", "--context", good, "db3"}, 1, "undo                  1 ms  FAILED: it hangs", "did not hold"},
-		{"a primary is not fenced", []string{"fence", "--test", "--context", good, "db1"}, 1, "", "it answered 409: db1 is the primary"},
+		{"a primary is not fenced", []string{"fence", "--test", "--context", good, "db1"}, 3, "", "db1 is the primary"},
 		{"there is nothing to fence but for a test", []string{"fence", "--context", good, "db2"}, 2, "", "mysqlha fence --test db2"},
 		{"what was given up is listed", []string{"rewound", "--context", good, "db1"}, 0, "rewound  12 transactions of term 6, 900 bytes\n  binlog.000007.rewound-4-x\n  " + second + ":801-812\n", ""},
 		{"or that nothing was", []string{"rewound", "--context", good, "db2"}, 0, "db2 has given nothing up.\n", ""},
 		{"as JSON it is an empty list", []string{"rewound", "--context", good, "-o", "json", "db2"}, 0, "[]\n", ""},
-		{"a server that is unknown is refused", []string{"rewound", "--context", good, "db9"}, 1, "", "it answered 409: \"db9\" is not a server"},
-		{"and a name that is", []string{"rewound", "--context", good, "db1", "x"}, 1, "", "nothing of the name x"},
+		{"a server that is unknown is refused", []string{"rewound", "--context", good, "db9"}, 3, "", "\"db9\" is not a server"},
+		{"and a name that is", []string{"rewound", "--context", good, "db1", "x"}, 3, "", "nothing of the name x"},
 		{"what to save must be named", []string{"rewound", "--context", good, "--save", "f", "db1"}, 2, "", "NAME --save FILE"},
 		{"a server that is well is left alone", []string{"rejoin", "--context", good, "--discard", "db2"}, 0, "db2 is in sync\n", ""},
 		{"what only one server has is named", []string{"rejoin", "--context", apart, "db3"}, 1, "", "db3 holds 12 transactions that nobody else has: "},
@@ -190,7 +251,7 @@ func TestCommandsAskADaemon(t *testing.T) {
 		{"and it is waited for", []string{"server", "add", "--context", good, "db2"}, 0, "db2 is of the cluster and in sync after ", ""},
 		{"a server leaves", []string{"server", "remove", "--context", good, "--no-wait", "db9"}, 0, "db9 leaves: the servers will be db1, db2\n", ""},
 		{"and is waited for until it has", []string{"server", "remove", "--context", good, "db9"}, 0, "db9 has left after ", ""},
-		{"a primary does not leave", []string{"server", "remove", "--context", good, "db1"}, 1, "", "it answered 409: db1 is the primary and cannot leave"},
+		{"a primary does not leave", []string{"server", "remove", "--context", good, "db1"}, 3, "", "db1 is the primary and cannot leave"},
 		{"one server at a time", []string{"server", "add", "--context", good, "db4", "db5"}, 2, "", "mysqlha server add NAME"},
 		{"history lists what has ended", []string{"history", "--context", good, "--limit", "1"}, 0, "db3 -> db1", ""},
 	} {

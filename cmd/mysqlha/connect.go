@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -26,7 +25,7 @@ const (
 func clientFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "config", Usage: "a host's configuration, the one of mysqlhad: `FILE`"},
-		&cli.StringFlag{Name: "context", Usage: "a client's own small file, with endpoints and TLS files: `FILE`"},
+		&cli.StringFlag{Name: "context", Usage: "a cluster by the name of its context, or a context's file: `NAME|FILE`"},
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the output: table, json or yaml"},
 		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Usage: "how long to wait for an answer"},
 	}
@@ -79,7 +78,8 @@ func place(configFlag, contextFlag string, getenv func(string) string) (kind, fi
 		case source.config != "" && source.context != "":
 			return "", "", &usageError{source.names + " are both given: keep one of them"}
 		case source.context != "":
-			return "context", source.context, nil
+			file, err := contextFile(source.context)
+			return "context", file, err
 		case source.config != "":
 			return "config", source.config, nil
 		}
@@ -87,10 +87,14 @@ func place(configFlag, contextFlag string, getenv func(string) string) (kind, fi
 	if exists(contextHere) {
 		return "context", contextHere, nil
 	}
+	if name := currentContext(); name != "" {
+		file, err := contextFile(name)
+		return "context", file, err
+	}
 	if exists(configHost) {
 		return "config", configHost, nil
 	}
-	return "", "", &usageError{fmt.Sprintf("which cluster? neither ./%s nor %s exists: give --context FILE or --config FILE", contextHere, configHost)}
+	return "", "", &usageError{fmt.Sprintf("which cluster? neither ./%s nor %s exists, and no context is current: give --context NAME|FILE or --config FILE", contextHere, configHost)}
 }
 
 // exists is true also for a file that cannot be looked at: reading it will say
@@ -135,9 +139,8 @@ func endpoint(address, name string, files config.TLS) api.Endpoint {
 // answer in the format that was asked for; as a table it is what show writes.
 func ask[T any](t tool, c *cli.Context, question func(context.Context, *api.Client, string) (T, error), show func(T) string) (T, error) {
 	var none T
-	format := given(c, "output").String("output")
-	if !strings.Contains(" table json yaml ", " "+format+" ") {
-		return none, &usageError{fmt.Sprintf("--output is %q: write table, json or yaml", format)}
+	if _, err := formatOf(c); err != nil {
+		return none, err
 	}
 	wait := given(c, "timeout").Duration("timeout")
 	if wait <= 0 {
@@ -154,13 +157,5 @@ func ask[T any](t tool, c *cli.Context, question func(context.Context, *api.Clie
 	if err != nil {
 		return none, err
 	}
-	if format == "table" {
-		_, err = t.stdout.Write([]byte(show(answer)))
-	} else {
-		err = encode(t.stdout, format, answer)
-	}
-	if err != nil {
-		return none, fmt.Errorf("writing the answer: %w", err)
-	}
-	return answer, nil
+	return answer, t.print(c, answer, func() string { return show(answer) })
 }

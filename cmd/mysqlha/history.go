@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,16 +22,55 @@ func limitFlag() cli.Flag {
 	return &cli.IntFlag{Name: "limit", Value: 20, Usage: "show the latest `N` entries"}
 }
 
-func (t tool) history(c *cli.Context) error {
+func limitOf(c *cli.Context) (int, error) {
 	limit := c.Int("limit")
 	if limit < 1 || limit > 1000 {
-		return &usageError{fmt.Sprintf("--limit is %d: write a number from 1 to 1000", limit)}
+		return 0, &usageError{fmt.Sprintf("--limit is %d: write a number from 1 to 1000", limit)}
+	}
+	return limit, nil
+}
+
+func (t tool) history(c *cli.Context) error {
+	limit, err := limitOf(c)
+	if err != nil {
+		return err
 	}
 	question := func(ctx context.Context, client *api.Client, _ string) ([]decide.History, error) {
 		return client.History(ctx, limit)
 	}
-	_, err := ask(t, c, question, func(h []decide.History) string { return historyText(h, time.Local) })
+	if format, err := formatOf(c, jsonLines); err != nil || format == jsonLines {
+		if err == nil {
+			err = t.historyLines(c, limit)
+		}
+		return err
+	}
+	_, err = ask(t, c, question, func(h []decide.History) string { return historyText(h, time.Local) })
 	return err
+}
+
+// jsonLines is a format of the history alone: one entry a line, the oldest first, as
+// a log has it.
+const jsonLines = "jsonl"
+
+func (t tool) historyLines(c *cli.Context, limit int) error {
+	client, _, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(c.Context, given(c, "timeout").Duration("timeout"))
+	defer cancel()
+	entries, err := client.History(ctx, limit)
+	if err != nil {
+		return err
+	}
+	out := json.NewEncoder(t.stdout)
+	for _, h := range slices.Backward(entries) {
+		if err := out.Encode(h); err != nil {
+			return fmt.Errorf("writing the history: %w", err)
+		}
+	}
+	return nil
 }
 
 func historyText(entries []decide.History, zone *time.Location) string {
@@ -47,7 +88,7 @@ func historyText(entries []decide.History, zone *time.Location) string {
 		if !h.Complete && h.Result == completed {
 			result += ", NOT complete"
 		}
-		w.AppendRow(table.Row{h.Term, when, string(h.Plan.Kind), path(h), string(h.Plan.Reason), result, millis(took), phases(h.Plan.Marks)})
+		w.AppendRow(table.Row{h.Term, when, string(h.Plan.Kind), path(h), string(h.Plan.Reason), wrap(result, 60), millis(took), phases(h.Plan.Marks)})
 	}
 	return w.Render() + "\n"
 }

@@ -31,6 +31,7 @@ const (
 	exitUsage       = 2
 	exitRefused     = 3
 	exitUnreachable = 4
+	exitTimedOut    = 5
 )
 
 func main() {
@@ -55,11 +56,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	fmt.Fprintf(stderr, "mysqlha: %v\n", err)
+	var answer *api.AnswerError
 	switch {
+	case errors.Is(err, errRefusedByLeader), errors.Is(err, errRefusedByUser), errors.As(err, &answer) && answer.Refused():
+		return exitRefused
 	case errors.Is(err, api.ErrUnreachable):
 		return exitUnreachable
-	case errors.Is(err, errRefusedByLeader):
-		return exitRefused
+	case errors.Is(err, api.ErrTimedOut), errors.Is(err, context.DeadlineExceeded):
+		return exitTimedOut
 	}
 	return exitFailed
 }
@@ -73,14 +77,15 @@ type tool struct {
 
 const help = `Where a cluster is found, the first that is there:
   --context F or --config F, MYSQLHA_CONTEXT or MYSQLHA_CONFIG,
-  ./mysqlha-context.yaml, /etc/mysqlha/mysqlha.yaml
+  ./mysqlha-context.yaml, the current context (mysqlha context), /etc/mysqlha/mysqlha.yaml
 
 Exit codes:
   0  done; for status: the primary is open and takes writes
   1  failed; for status: the cluster has no primary that takes writes
   2  the command line is wrong
   3  refused, because it would not be safe or not work; nothing was changed
-  4  no daemon could be reached`
+  4  no daemon could be reached
+  5  it took longer than --timeout; what was asked for may go on`
 
 func (t tool) app(args []string) *cli.App {
 	app := &cli.App{
@@ -90,10 +95,12 @@ func (t tool) app(args []string) *cli.App {
 		Version:         version,
 		HideVersion:     true,
 		HideHelpCommand: true,
-		Writer:          t.stdout,
-		ErrWriter:       t.stderr,
-		Flags:           clientFlags(),
-		ExitErrHandler:  func(*cli.Context, error) {}, // run decides on the exit code
+		// The scripts of mysqlha completion ask by it.
+		EnableBashCompletion: true,
+		Writer:               t.stdout,
+		ErrWriter:            t.stderr,
+		Flags:                clientFlags(),
+		ExitErrHandler:       func(*cli.Context, error) {}, // run decides on the exit code
 		Commands: []*cli.Command{
 			{Name: "status", Usage: "show who is primary, how each server is, and what waits or is wrong", Flags: clientFlags(), Action: t.status},
 			{Name: "why", Usage: "say in words why the cluster does what it does, or does not", Flags: clientFlags(), Action: t.why},
@@ -103,6 +110,14 @@ func (t tool) app(args []string) *cli.App {
 			t.rejoinCommand(),
 			t.serverCommand(),
 			t.switchoverCommand(),
+			t.failoverCommand(),
+			t.pauseCommand(),
+			t.resumeCommand(),
+			t.watchCommand(),
+			t.contextCommand(),
+			t.explainCommand(),
+			t.completionCommand(),
+			t.manCommand(),
 			t.rewoundCommand(),
 			t.certsCommand(),
 			sandbox.Command(),

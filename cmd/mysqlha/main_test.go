@@ -2,25 +2,39 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/urfave/cli/v2"
+
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication/gtid"
 )
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"mysqlha": func() { os.Exit(run(context.Background(), os.Args, os.Stdout, os.Stderr)) },
+		"mysqlha": main,
 	})
 }
 
 func TestCommandLine(t *testing.T) {
+	healthyAt, downAt := daemonFor(t, healthy()), daemonFor(t, failingOver())
+	slow := healthy()
+	slow.Name = hangs
+	hangsAt := daemonFor(t, slow)
+	paused := healthy()
+	paused.Pause = &decide.Pause{Reason: "patching db1", By: "ann@ops", Since: night}
+	paused.Decision.Outlook = &decide.Outlook{From: "db1", OutOfReach: []string{"db2"}, Doubts: []string{"db2 may have acknowledged what nobody else has"}, To: "db3", AtStake: gtid.MustParse(first + ":4999-5000")}
+	pausedAt := daemonFor(t, paused)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			// Contexts of clusters that daemons answer for.
+			e.Vars = append(e.Vars, "HEALTHY="+healthyAt, "DOWN="+downAt, "PAUSED="+pausedAt, "HANGS="+hangsAt, "XDG_CONFIG_HOME="+e.WorkDir+"/home", "TZ=UTC")
+			return nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			// exits runs mysqlha and compares its exit code.
 			"exits": func(ts *testscript.TestScript, _ bool, args []string) {

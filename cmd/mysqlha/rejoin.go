@@ -9,7 +9,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/mysqlha/mysqlha/api"
-	"github.com/mysqlha/mysqlha/orchestrator/decide"
 	"github.com/mysqlha/mysqlha/replication/gtid"
 )
 
@@ -67,10 +66,10 @@ func (t tool) rejoin(c *cli.Context) error {
 			return r, nil
 		case c.Bool("inject-empty"):
 			r.Injected = s.Errant
-			_, err = client.SetPolicy(ctx, decide.Policy{Harmless: map[string]gtid.Set{server: s.Errant}})
+			err = client.Rejoin(ctx, api.RejoinRequest{Server: server, Harmless: s.Errant, By: whoAsks()})
 		case c.Bool("discard"):
 			r.Discarded = s.Errant
-			_, err = client.SetPolicy(ctx, decide.Policy{Discard: map[string]gtid.Set{server: s.Errant}})
+			err = client.Rejoin(ctx, api.RejoinRequest{Server: server, Discard: s.Errant, By: whoAsks()})
 		case s.State == api.StateCloning:
 			r.Discarded = s.Errant
 		default:

@@ -85,14 +85,14 @@ type changed struct {
 }
 
 func (t tool) addServer(c *cli.Context) error {
-	return t.changeServers(c, "add", func(name string) api.ServersRequest { return api.ServersRequest{Add: name} },
+	return t.changeServers(c, "add", func(name string) api.ServersRequest { return api.ServersRequest{Add: name, By: whoAsks()} },
 		func(cluster api.Cluster, r changed) bool {
 			return arrived(cluster, r.Server) && !waitsFor(cluster, r.Server)
 		}, addedText)
 }
 
 func (t tool) removeServer(c *cli.Context) error {
-	return t.changeServers(c, "remove", func(name string) api.ServersRequest { return api.ServersRequest{Remove: name} },
+	return t.changeServers(c, "remove", func(name string) api.ServersRequest { return api.ServersRequest{Remove: name, By: whoAsks()} },
 		func(_ api.Cluster, r changed) bool { return !r.Member }, removedText)
 }
 

@@ -37,7 +37,7 @@ func clusterOf(ctx context.Context, client *api.Client, name string) (api.Cluste
 // the servers, then what happened last, then what waits or is wrong.
 func statusText(c api.Cluster, paint painter, zone *time.Location) string {
 	var b strings.Builder
-	b.WriteString(headline(c, paint) + "\n")
+	b.WriteString(headline(c, paint) + "\n" + pauseText(c.Pause, paint))
 	if c.Stale {
 		fmt.Fprintf(&b, "%s\n", paint(yellow, fmt.Sprintf("This may be out of date: the daemon of %s has not heard from etcd for %s.", c.Self, short(c.StaleFor))))
 	}

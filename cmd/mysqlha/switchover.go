@@ -45,19 +45,21 @@ func (t tool) switchover(c *cli.Context) error {
 		return t.dryRun(c)
 	}
 	request := decide.SwitchoverRequest{To: c.String("to"), Drain: c.Duration("drain"), By: whoAsks()}
+	var ended decide.History
 	done, err := ask(t, c, func(ctx context.Context, client *api.Client, _ string) (moved, error) {
 		id, err := client.Switchover(ctx, request)
 		if err != nil || c.Bool("no-wait") {
 			return moved{Request: id}, err
 		}
 		h, err := t.awaitAnswer(c.Context, client, id)
+		ended = h
 		return movedBy(h), err
 	}, movedText)
 	there := request.To == "" || done.Primary == request.To
 	if err != nil || c.Bool("no-wait") || done.Result == completed && done.Primary != done.From && there {
 		return err
 	}
-	if strings.HasPrefix(done.Result, "refused") {
+	if ended.Refused() {
 		return errRefusedByLeader
 	}
 	return errNotMoved

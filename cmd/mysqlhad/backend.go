@@ -7,14 +7,15 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/mysqlha/mysqlha/api"
+	"github.com/mysqlha/mysqlha/bus"
 	"github.com/mysqlha/mysqlha/member"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
-	"github.com/mysqlha/mysqlha/replication/gtid"
 )
 
 // askTimeout bounds what another daemon may take to answer a question that
@@ -83,6 +84,7 @@ func (b *backend) Cluster(ctx context.Context) (api.Cluster, error) {
 		wg.Go(func() { c.LastFailover = b.lastFailover(ctx) })
 	}
 	wg.Wait()
+	c.Pause = s.Policy.Paused(c.At)
 	c.Derive()
 	return c, nil
 }
@@ -93,7 +95,7 @@ func (b *backend) lastFailover(ctx context.Context) *decide.History {
 		return nil // The rest of the answer says that etcd is out of reach.
 	}
 	for i := range entries {
-		if entries[i].Plan.Kind == decide.PlanFailover {
+		if entries[i].Plan.Kind == decide.PlanFailover && !entries[i].Refused() {
 			return &entries[i]
 		}
 	}
@@ -117,187 +119,6 @@ func (b *backend) Why(ctx context.Context) (api.Why, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	return peer.Why(ctx)
-}
-
-// Policy returns what the operator wants: what was asked for, and else what the
-// record says.
-func (b *backend) Policy(context.Context) (decide.Policy, error) {
-	s := b.d.bus.State()
-	if s.Record == nil {
-		return decide.Policy{}, errNoRecord
-	}
-	p := decide.Policy{}
-	if s.Policy != nil {
-		p = *s.Policy
-	}
-	return p.Over(*s.Record), nil
-}
-
-// merged returns both maps as one; where both speak of a server, b counts.
-func merged(a, b map[string]gtid.Set) map[string]gtid.Set {
-	both := make(map[string]gtid.Set, len(a)+len(b))
-	maps.Copy(both, a)
-	maps.Copy(both, b)
-	return both
-}
-
-// lessThose returns a map without the servers that are in another.
-func lessThose(all, those map[string]gtid.Set) map[string]gtid.Set {
-	left := maps.Clone(all)
-	maps.DeleteFunc(left, func(server string, _ gtid.Set) bool { _, gone := those[server]; return gone })
-	return left
-}
-
-// SetPolicy changes what the operator wants.
-func (b *backend) SetPolicy(ctx context.Context, want decide.Policy) (decide.Policy, error) {
-	r := b.d.bus.State().Record
-	if r == nil {
-		return decide.Policy{}, errNoRecord
-	}
-	return b.d.bus.ChangePolicy(ctx, func(now decide.Policy) (decide.Policy, error) { return b.changed(now.Over(*r), want) })
-}
-
-// changed returns a policy with what is wanted in it.
-func (b *backend) changed(now, want decide.Policy) (decide.Policy, error) {
-	if want.Durability != "" {
-		now.Durability = want.Durability
-	}
-	if want.RequiredAcks != 0 {
-		now.RequiredAcks = want.RequiredAcks
-	}
-	if want.MaxLag != 0 {
-		now.MaxLag = want.MaxLag
-	}
-	if want.AutoRejoin != "" {
-		now.AutoRejoin = want.AutoRejoin
-	}
-	for server := range merged(want.Discard, want.Harmless) {
-		if _, known := b.d.server(server); !known {
-			return now, &api.RefusedError{Reason: fmt.Sprintf("%q is not a server of this cluster", server)}
-		}
-	}
-	// The last word on a server counts.
-	now.Discard, now.Harmless = merged(lessThose(now.Discard, want.Harmless), want.Discard), merged(lessThose(now.Harmless, want.Discard), want.Harmless)
-	servers := b.d.servers()
-	if now.Servers != nil {
-		servers = now.Servers
-	}
-	if err := now.Check(len(servers)); err != nil {
-		return now, &api.RefusedError{Reason: err.Error()}
-	}
-	return now, nil
-}
-
-var errNoRecord = errors.New("the cluster has no record yet")
-
-// ChangeServers lets a server join the cluster, or leave it.
-func (b *backend) ChangeServers(ctx context.Context, want api.ServersRequest) ([]decide.Server, error) {
-	r := b.d.bus.State().Record
-	if r == nil || len(r.Servers) == 0 {
-		return nil, errNoRecord
-	}
-	if want.Add != "" {
-		if err := b.mayJoin(ctx, want.Add); err != nil {
-			return nil, err
-		}
-	}
-	if leaver, ok := decide.FindServer(r.Servers, want.Remove); ok && leaver.Etcd.Peer != "" {
-		members, err := etcdMembers{b.d}.Members(ctx)
-		if err == nil {
-			err = decide.CheckEtcd(members, leaver.Etcd)
-		}
-		if err != nil {
-			return nil, &api.RefusedError{Reason: fmt.Sprintf("%s cannot leave: %v", want.Remove, err)}
-		}
-	}
-	now, err := b.d.bus.ChangePolicy(ctx, func(p decide.Policy) (decide.Policy, error) {
-		servers, err := b.changedServers(*r, p.Servers, want)
-		if err != nil {
-			return p, &api.RefusedError{Reason: err.Error()}
-		}
-		p.Servers = servers
-		return p, nil
-	})
-	return now.Servers, err
-}
-
-// changedServers returns the servers that are wanted with one more or one less.
-func (b *backend) changedServers(r decide.Record, wanted []decide.Server, want api.ServersRequest) ([]decide.Server, error) {
-	if wanted == nil {
-		wanted = r.Servers
-	}
-	next := slices.DeleteFunc(slices.Clone(wanted), func(s decide.Server) bool { return s.Name == want.Remove })
-	_, leaves := decide.FindServer(r.Servers, want.Remove)
-	_, left := decide.FindServer(b.d.applicants(), want.Remove)
-	if want.Remove != "" && len(next) == len(wanted) && !leaves && !left {
-		return nil, fmt.Errorf("%q is not a server of this cluster", want.Remove)
-	}
-	if _, already := decide.FindServer(next, want.Add); want.Add != "" && !already {
-		joining := b.d.bus.State().Members[want.Add].Self
-		if there, ok := decide.FindServer(r.Servers, want.Add); ok {
-			joining = &there // It was to leave, and stays.
-		}
-		if joining == nil {
-			return nil, fmt.Errorf("the daemon beside %s has not registered: start mysqlhad there, with join: true in its configuration", want.Add)
-		}
-		next = append(next, *joining)
-	}
-	return next, r.CheckServers(next)
-}
-
-// Switchover asks the leader for another primary.
-func (b *backend) Switchover(ctx context.Context, want decide.SwitchoverRequest) (string, error) {
-	switch r := b.d.bus.State().Record; {
-	case r == nil || r.Term == 0:
-		return "", errNoRecord
-	case want.ID == "" || len(want.ID) > 64:
-		return "", &api.RefusedError{Reason: "the request has no id"}
-	case want.Drain < 0 || want.Drain > time.Hour:
-		return "", &api.RefusedError{Reason: fmt.Sprintf("open transactions may go on for 0s to 1h, not %s", want.Drain)}
-	}
-	if want.At.IsZero() {
-		want.At = time.Now()
-	}
-	answered := b.d.bus.State().Record.Answered
-	_, err := b.d.bus.ChangePolicy(ctx, func(p decide.Policy) (decide.Policy, error) {
-		if q := p.Switchover; q != nil && q.ID != want.ID && !slices.Contains(answered, q.ID) && time.Since(q.At) < decide.RequestLives {
-			return p, &api.RefusedError{Reason: fmt.Sprintf("another switchover was asked for %s ago, and has not been answered yet", time.Since(q.At).Round(time.Second))}
-		}
-		if slices.Contains(answered, want.ID) {
-			return p, nil
-		}
-		if p.Switchover == nil || p.Switchover.ID != want.ID {
-			p.Switchover = &want
-		}
-		return p, nil
-	})
-	return want.ID, err
-}
-
-// mayJoin refuses a server that would disturb others as soon as it replicates.
-func (b *backend) mayJoin(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	if _, already := b.d.server(name); already {
-		return nil
-	}
-	if m, r := b.d.bus.State().Members[name], b.d.bus.State().Record; m.Cluster != "" && m.Cluster != r.ID {
-		return &api.RefusedError{Reason: fmt.Sprintf("%s was a server of another cluster: empty mysqld's data directory and the daemon's data_dir there, and start it anew", name)}
-	}
-	live, err := b.d.ask(ctx, name)
-	switch {
-	case err != nil:
-		return &api.RefusedError{Reason: fmt.Sprintf("the daemon beside %s does not answer: %v; start mysqlhad there, with join: true in its configuration", name, err)}
-	case !live.Answers || live.ServerID == 0:
-		return &api.RefusedError{Reason: fmt.Sprintf("mysqld of %s does not answer its daemon: start it through mysqlhad guard", name)}
-	}
-	for _, s := range b.d.servers() {
-		other, err := b.d.ask(ctx, s.Name)
-		if err == nil && other.ServerID == live.ServerID {
-			return &api.RefusedError{Reason: fmt.Sprintf("%s and %s both have server_id %d: give %s one of its own in its my.cnf and restart it", name, s.Name, live.ServerID, name)}
-		}
-	}
-	return nil
 }
 
 // TestFence has this host's server fenced for a test, or asks its own daemon.
@@ -382,4 +203,43 @@ func (b *backend) Ready(context.Context) error {
 		return errors.New("etcd has been out of reach since " + s.StaleSince.Format(time.RFC3339))
 	}
 	return nil
+}
+
+// Watch tells of each change of what stands in etcd, beginning with what stands.
+func (b *backend) Watch(ctx context.Context, tell func(api.Event)) {
+	var last api.Event
+	expires := time.NewTicker(time.Second) // A pause ends without a change in etcd.
+	defer expires.Stop()
+	for {
+		changed := b.d.bus.Changed()
+		next := eventOf(b.d.bus.State(), time.Now())
+		same := last
+		same.At, same.Revision = next.At, next.Revision
+		if !reflect.DeepEqual(next, same) {
+			last = next
+			tell(next)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-expires.C:
+		}
+	}
+}
+
+// eventOf says what an outsider notices of the state.
+func eventOf(s *bus.State, now time.Time) api.Event {
+	e := api.Event{At: now, Revision: s.Revision, Leader: s.Leader, InSync: []string{}, Members: slices.Sorted(maps.Keys(s.Members)), Stale: !s.Loaded() || !s.StaleSince.IsZero()}
+	if p := s.Policy.Paused(now); p != nil {
+		e.Paused = p.String()
+	}
+	if r := s.Record; r != nil {
+		e.Term, e.Primary, e.InSync, e.Suspended = r.Term, r.Primary, r.InSync, r.Suspended
+		e.Open = r.Term > 0 && s.Statuses[r.Primary].OpenTerm == r.Term
+		if p := r.Plan; p != nil {
+			e.Plan, e.Phase, e.Candidate = p.Kind, p.Phase, p.Candidate
+		}
+	}
+	return e
 }

@@ -64,10 +64,7 @@ func (e *elector) prepare(recordSeen func() uint64) {
 	o := orchestrator.Options{
 		Self: cfg.Name, Bus: e.d.bus, Events: leaderEvents{e.d.metrics}, Logger: e.d.log, Yield: e.askToYield,
 		Configured: e.d.configured, Probes: e.probes, RecordSeen: recordSeen,
-		Settings: decide.Settings{ProbeInterval: cfg.Timings.ProbeInterval, Detection: cfg.Timings.Detection,
-			Stall: stallTimes * cfg.Timings.Detection, FenceDeadline: cfg.Timings.FenceDeadline, Silenced: cfg.Timings.FenceDeadline + fenceBudget,
-			RemovalDelay: cfg.Timings.RemovalDelay, Lonely: lonelyTimes * cfg.Timings.RemovalDelay, RequiredAcks: cfg.RequiredAcks, Durability: decide.Durability(cfg.Durability),
-			MaxLag: cfg.MaxLag, BootstrapPrimary: cfg.Bootstrap.Primary},
+		Settings: settingsFrom(cfg),
 	}
 	if len(cfg.Etcd.Endpoints) == 0 {
 		o.Etcd = etcdMembers{e.d}
@@ -76,6 +73,14 @@ func (e *elector) prepare(recordSeen func() uint64) {
 		o.Witnesses = append(o.Witnesses, w.Name)
 	}
 	e.leader = orchestrator.New(o)
+}
+
+// settingsFrom returns what the configuration tunes the decisions by.
+func settingsFrom(cfg *config.Config) decide.Settings {
+	return decide.Settings{ProbeInterval: cfg.Timings.ProbeInterval, Detection: cfg.Timings.Detection,
+		Stall: stallTimes * cfg.Timings.Detection, FenceDeadline: cfg.Timings.FenceDeadline, Silenced: cfg.Timings.FenceDeadline + fenceBudget,
+		RemovalDelay: cfg.Timings.RemovalDelay, Lonely: lonelyTimes * cfg.Timings.RemovalDelay, RequiredAcks: cfg.RequiredAcks, Durability: decide.Durability(cfg.Durability),
+		MaxLag: cfg.MaxLag, BootstrapPrimary: cfg.Bootstrap.Primary}
 }
 
 // probes returns how the leader asks a server.

@@ -158,7 +158,7 @@ func (d *daemon) makeElector(ctx context.Context, group *errgroup.Group) (err er
 
 func (d *daemon) newServer() (*api.HTTPServer, error) {
 	o := api.Options{Listen: d.cfg.API.Listen, TLS: certs.OptionalClientServerConfig(d.files),
-		Backend: &backend{d}, Metrics: d.metrics.Handler(), Logger: d.log}
+		Backend: &backend{d}, Version: version, Metrics: d.metrics.Handler(), Logger: d.log}
 	if d.member != nil {
 		o.Member = d.member
 	}

@@ -184,6 +184,12 @@ func (d *decider) againstFailover(q FailoverRequest, o Outlook) (problems []stri
 	return problems
 }
 
+// refused is how the result of a request begins that came to nothing.
+const refused = "refused: "
+
+// Refused tells whether it is a request that came to nothing.
+func (h History) Refused() bool { return strings.HasPrefix(h.Result, refused) }
+
 // answer remembers that a request has been answered.
 func (r *Record) answer(id string) {
 	r.Answered = append(r.Answered[max(0, len(r.Answered)-mostAnswered+1):], id)
@@ -191,7 +197,7 @@ func (r *Record) answer(id string) {
 
 // refuse answers a request in the history; whatever plan is open stays so.
 func (d *decider) refuse(next Record, asked Plan, problems []string) Decision {
-	why := "refused: " + strings.Join(problems, "; ")
+	why := refused + strings.Join(problems, "; ")
 	open := next.Plan
 	next.Plan = &asked
 	history := d.finish(&next, why)
@@ -232,4 +238,16 @@ func (d *decider) foresee() *Outlook {
 	}
 	o := d.outlook()
 	return &o
+}
+
+// Waiting returns the id of a request that has not been answered and may still be,
+// and when it was made.
+func (p Policy) Waiting(r Record, now time.Time) (id string, at time.Time) {
+	if q := p.Switchover; q != nil && !slices.Contains(r.Answered, q.ID) && now.Sub(q.At) < RequestLives {
+		return q.ID, q.At
+	}
+	if q := p.Failover; q != nil && !slices.Contains(r.Answered, q.ID) && now.Sub(q.At) < RequestLives {
+		return q.ID, q.At
+	}
+	return "", time.Time{}
 }
