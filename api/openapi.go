@@ -61,7 +61,7 @@ func describe(r *openapi31.Reflector, op operation) error {
 	if op.certificate {
 		failures[http.StatusForbidden] = "No client certificate was shown."
 	}
-	if op.body != nil {
+	if op.body != nil || op.query != nil && !op.check {
 		failures[http.StatusConflict] = "It was refused, and nothing was changed."
 	}
 	var all []int

@@ -168,7 +168,7 @@ func serve(t *testing.T, files certs.Files, backend Backend, member Member) stri
 	s, err := NewServer(Options{
 		Listen: "127.0.0.1:0", TLS: certs.OptionalClientServerConfig(files), Backend: backend, Member: member,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metrics") }),
-		Logger:  slog.New(slog.DiscardHandler),
+		Version: "test", Logger: slog.New(slog.DiscardHandler),
 	})
 	if err == nil {
 		err = s.Listen()
