@@ -1,7 +1,9 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -191,7 +193,29 @@ func TestWatchersAreToldOfChanges(t *testing.T) {
 	if got := read(); !strings.Contains(got, "id: 42\n") || !strings.Contains(got, `"term":8`) {
 		t.Errorf("got %q", got)
 	}
-	// The server stops although somebody watches: see serve.
+	// The client reads the same, and the server stops although somebody watches: see serve.
+	client := clientOf(t, files, unused(t), address)
+	ctx, cancel := context.WithCancel(t.Context())
+	told, ended := make(chan Event, 1), make(chan error, 1)
+	go func() {
+		ended <- client.Watch(ctx, func(e Event) {
+			select {
+			case told <- e:
+			case <-ctx.Done():
+			}
+		})
+	}()
+	answer.Body.Close()
+	for got := (Event{}); got.Term != 9; { // The first watcher may take one before it is gone.
+		select {
+		case w.events <- Event{Revision: 43, Term: 9}:
+		case got = <-told:
+		}
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended with %v", err)
+	}
 }
 
 // FuzzBodies sends anything to all that takes a body. Nothing may panic, and what is

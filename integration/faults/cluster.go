@@ -57,6 +57,12 @@ func Start(ctx context.Context, o sandbox.Options, disks bool) (*Cluster, error)
 	if err != nil {
 		return nil, errors.Join(err, c.unmount(), lab.Close(context.WithoutCancel(ctx)))
 	}
+	// So many faults would be too many for a cluster that nobody breaks on purpose.
+	if _, err := c.API().ChangeSettings(ctx, api.SettingsChange{Set: map[string]string{"cooldown": "off"}}); err != nil {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		return nil, errors.Join(err, c.Close(end))
+	}
 	return c, nil
 }
 

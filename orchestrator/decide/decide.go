@@ -18,6 +18,7 @@ func Decide(v View, s Settings, now time.Time) Decision {
 			c.Record.Version = v.Record.Version + 1
 		}
 	}
+	out.Outlook = d.foresee()
 	out.Waits = append(out.Waits, d.waits...)
 	return out
 }
@@ -85,7 +86,7 @@ func (d *decider) steady() Decision {
 	if specs := d.changed(d.standing(*d.Record)); len(specs) > 0 {
 		return Decision{Reason: ReasonSpecsAdjusted, Detail: h.detail, Change: &Change{Specs: specs}}
 	}
-	return Decision{Reason: h.reason, Detail: h.detail, Yield: h.yield, Etcd: d.etcdChange(), Candidates: d.candidates(), Outlook: d.foresee()}
+	return Decision{Reason: h.reason, Detail: h.detail, Yield: h.yield, Etcd: d.etcdChange(), Candidates: d.candidates()}
 }
 
 // highestTermSeen returns the highest term that any daemon reports, and whose.

@@ -231,9 +231,11 @@ func (d *decider) overridden(p *Plan, missing []string) bool {
 	return !slices.ContainsFunc(missing, d.reachable) || d.inPhase() > 2*d.settings.Detection
 }
 
-// foresee returns what a failover by hand would mean, nil before the first term.
+// foresee returns what a failover by hand would mean, nil before the first term and
+// once a plan has chosen.
 func (d *decider) foresee() *Outlook {
-	if d.Record.Term == 0 {
+	r := d.Record
+	if r == nil || r.Term == 0 || r.Plan != nil && (r.Plan.Phase == PhasePromote || r.Plan.Phase == PhaseOpen) {
 		return nil
 	}
 	o := d.outlook()

@@ -114,6 +114,9 @@ func TestS6_AHumanMayAcceptALoss(t *testing.T) {
 	if p == nil || p.Override == nil || p.Override.Off || !p.Override.AtStake.Equal(gs("a:11-14")) || !strings.Contains(p.Evidence, "b") {
 		t.Fatalf("%s, the plan %+v", d.Reason, p)
 	}
+	if o := d.Outlook; o == nil || len(o.Doubts) != 1 || !o.Silent || o.To != "c" || !slices.Equal(o.OutOfReach, []string{"b"}) || !o.AtStake.Equal(gs("a:11-14")) {
+		t.Errorf("the outlook %+v", o)
+	}
 	c.did("c", gs("a:1-10"), none)
 	// The daemon beside a has not confirmed that it stands: it might come back with b.
 	if c.mustWait(c.settle(), CodeWaitingForSilence); c.phase() != PhaseRevoke {
