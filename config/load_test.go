@@ -255,3 +255,29 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+func TestTimesThatWouldBreakARuleAreNamed(t *testing.T) {
+	c := defaults()
+	for name, tc := range map[string]struct {
+		instead map[string]time.Duration
+		want    []string
+	}{
+		"nothing":            {nil, nil},
+		"what is configured": {map[string]time.Duration{"timings.detection": c.Timings.Detection}, nil},
+		"too short":          {map[string]time.Duration{"timings.detection": 300 * time.Millisecond}, []string{"one lost heartbeat", "one lost probe"}},
+		"too long":           {map[string]time.Duration{"timings.detection": 3 * time.Second}, []string{"well before the replicas drop"}},
+		"longer than a hold": {map[string]time.Duration{"timings.detection": 10 * time.Second}, []string{"well before the replicas drop", "a held session must outlive"}},
+		"as long as another": {map[string]time.Duration{"timings.removal_delay": 5 * time.Second}, []string{"before the primary waiting for it fences itself"}},
+	} {
+		got := c.TimingConflicts(tc.instead)
+		if len(got) != len(tc.want) {
+			t.Errorf("%s: %q", name, got)
+			continue
+		}
+		for i, want := range tc.want {
+			if !strings.Contains(got[i], want) {
+				t.Errorf("%s: %q, want %q", name, got[i], want)
+			}
+		}
+	}
+}

@@ -19,6 +19,24 @@ type timingRule struct {
 	role Role
 }
 
+// sides are what the rule compares.
+func (rule timingRule) sides(low, high time.Duration) (left, right time.Duration) {
+	return time.Duration(rule.lowTimes) * low, time.Duration(rule.highTimes) * high
+}
+
+// broken says how two times break the rule, empty for not at all.
+func (rule timingRule) broken(low, high time.Duration) string {
+	left, right := rule.sides(low, high)
+	if left < right || left == right && !rule.strict {
+		return ""
+	}
+	relation := "at most"
+	if rule.strict {
+		relation = "less than"
+	}
+	return fmt.Sprintf("%s (%v) must be %s %s (%v): %s", times(rule.lowTimes, rule.low), left, relation, times(rule.highTimes, rule.high), right, rule.why)
+}
+
 // timingRules are the rules between two times; each row is one promise that
 // another part of the design relies on.
 func timingRules() []timingRule {
@@ -54,16 +72,12 @@ func (c *Config) TimingConflicts(instead map[string]time.Duration) (conflicts []
 	for _, rule := range timingRules() {
 		_, low := instead[rule.low]
 		_, high := instead[rule.high]
-		left, right := time.Duration(rule.lowTimes)*value[rule.low], time.Duration(rule.highTimes)*value[rule.high]
-		if !low && !high || rule.role != "" && !c.HasRole(rule.role) || left < right || left == right && !rule.strict {
+		if !low && !high || rule.role != "" && !c.HasRole(rule.role) {
 			continue
 		}
-		relation := "at most"
-		if rule.strict {
-			relation = "less than"
+		if problem := rule.broken(value[rule.low], value[rule.high]); problem != "" {
+			conflicts = append(conflicts, problem)
 		}
-		conflicts = append(conflicts, fmt.Sprintf("%s (%v) must be %s %s (%v): %s",
-			times(rule.lowTimes, rule.low), left, relation, times(rule.highTimes, rule.high), right, rule.why))
 	}
 	return conflicts
 }
@@ -117,20 +131,19 @@ func (r *reader) checkTimings() {
 // checkTiming reports a broken rule at whichever of its two fields was given,
 // for a default cannot be edited, without making either unfit for other rules.
 func (r *reader) checkTiming(rule timingRule, low, high time.Duration) {
-	left, right := time.Duration(rule.lowTimes)*low, time.Duration(rule.highTimes)*high
-	if left < right || left == right && !rule.strict {
+	problem := rule.broken(low, high)
+	if problem == "" {
 		return
 	}
-	relation, less, more := "at most", "at most", "at least"
+	less, more := "at most", "at least"
 	if rule.strict {
-		relation, less, more = "less than", "less than", "more than"
+		less, more = "less than", "more than"
 	}
 	field := rule.low
 	if !r.given(rule.low) {
 		field = rule.high
 	}
-	problem := fmt.Sprintf("%s (%v) must be %s %s (%v): %s",
-		times(rule.lowTimes, rule.low), left, relation, times(rule.highTimes, rule.high), right, rule.why)
+	left, right := rule.sides(low, high)
 	lowLimit, highLimit := right/time.Duration(rule.lowTimes), left/time.Duration(rule.highTimes)
 	if !rule.strict {
 		lowLimit, highLimit = lowLimit.Truncate(time.Millisecond), roundUp(highLimit, rule.high)

@@ -172,8 +172,15 @@ func TestS3S5_AServerThatShallNeverBePrimaryIsNot(t *testing.T) {
 func TestAfterTheCooldownAllowsNoMoreThePrimaryStays(t *testing.T) {
 	s := harness.Start(t, sandbox.Options{})
 	l := harness.Writers(t, s, 4)
+	out, err := mysqlha(t, s, "settings", "set", "cooldown=1 in 1h", "detection=100ms", "required_acks=9")
+	if exitCode(err) != 3 || !strings.Contains(out, "required_acks is 9, and 3 servers have 2 replicas") || !strings.Contains(out, "one lost probe must not look like a dead primary") {
+		t.Errorf("settings that cannot be: %v", err)
+	}
 	if _, err := mysqlha(t, s, "settings", "set", "cooldown=1 in 1h"); err != nil {
 		t.Fatal(err)
+	}
+	if versions, err := s.API().SettingsHistory(t.Context(), 10); err != nil || len(versions) != 1 {
+		t.Errorf("what was refused is a version: %+v, %v", versions, err)
 	}
 	signal(t, s, "primary", syscall.SIGKILL)
 	awaitCluster(t, s, "term 2 is open and all are in sync", func(c api.Cluster) bool { return sandbox.Settled(c) && c.Record.Term == 2 })

@@ -24,6 +24,7 @@ type cluster struct {
 	ticks         prometheus.Histogram
 	inSync        prometheus.Gauge
 	requiredAcks  prometheus.Gauge
+	paused        prometheus.Gauge
 	openPlan      *prometheus.GaugeVec
 	waits         *prometheus.GaugeVec
 	leaseRenewals *prometheus.CounterVec
@@ -43,6 +44,7 @@ func newCluster() *cluster {
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5}}),
 		inSync:        gauge("in_sync_replicas", "How many replicas the record lists as in sync."),
 		requiredAcks:  gauge("required_acks", "How many replicas must have a transaction before its commit is acknowledged."),
+		paused:        gauge("paused", "1 while automation is paused, by this daemon's copy of the settings, else 0."),
 		openPlan:      gauges("open_plan", "1 for the kind of the plan that is open, else 0.", "kind"),
 		waits:         gauges("waits", "How many things the latest decision waits for or finds wrong, by code; 0 everywhere but at the leader.", "code"),
 		leaseRenewals: counters("lease_renewals_total", "Renewals of this daemon's leases in etcd, by result.", "result"),
@@ -62,7 +64,7 @@ func newCluster() *cluster {
 }
 
 func (c *cluster) all() []prometheus.Collector {
-	return []prometheus.Collector{c.failovers, c.phases, c.term, c.leader, c.ticks, c.inSync, c.requiredAcks, c.openPlan, c.waits, c.leaseRenewals}
+	return []prometheus.Collector{c.failovers, c.phases, c.term, c.leader, c.ticks, c.inSync, c.requiredAcks, c.paused, c.openPlan, c.waits, c.leaseRenewals}
 }
 
 func (c *cluster) setPlan(p *decide.Plan) {
@@ -81,6 +83,9 @@ func (r *Registry) SetRecord(record *decide.Record) {
 	r.cluster.requiredAcks.Set(float64(record.RequiredAcks))
 	r.cluster.setPlan(record.Plan)
 }
+
+// SetPaused reports whether automation is paused.
+func (r *Registry) SetPaused(paused bool) { r.cluster.paused.Set(bit(paused)) }
 
 // SetLeader reports whether this daemon leads.
 func (r *Registry) SetLeader(leads bool) { r.cluster.leader.Set(bit(leads)) }

@@ -23,6 +23,7 @@ func busy() *metrics.Registry {
 	r := metrics.New("v1.2.3")
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	r.SetRecord(&decide.Record{Term: 7, InSync: []string{"db2", "db3"}, RequiredAcks: 1, Plan: &decide.Plan{Kind: decide.PlanRemove}})
+	r.SetPaused(true)
 	r.SetLeader(true)
 	r.SetRole("primary")
 	r.SetWaits([]decide.Wait{{Code: decide.CodeServerDown, Server: "db2"}, {Code: decide.CodeServerDown, Server: "db3"}})
@@ -91,7 +92,7 @@ func TestEachReportIsShown(t *testing.T) {
 	r := busy()
 	text := scrape(t, r)
 	for _, line := range []string{
-		`mysqlha_term 7`, `mysqlha_leader 1`, `mysqlha_in_sync_replicas 2`, `mysqlha_required_acks 1`,
+		`mysqlha_term 7`, `mysqlha_paused 1`, `mysqlha_leader 1`, `mysqlha_in_sync_replicas 2`, `mysqlha_required_acks 1`,
 		`mysqlha_open_plan{kind="remove"} 1`, `mysqlha_open_plan{kind="failover"} 0`,
 		`mysqlha_role{role="primary"} 1`, `mysqlha_role{role="none"} 0`,
 		`mysqlha_waits{code="server-down"} 2`,

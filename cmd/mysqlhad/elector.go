@@ -226,6 +226,7 @@ func (e *elector) observe(ctx context.Context) error {
 		}
 		s := e.d.bus.State()
 		e.d.metrics.SetRecord(s.Record)
+		e.d.metrics.SetPaused(s.Policy.Paused(time.Now()) != nil)
 		e.d.metrics.SetRole(string(e.role(s.Record)))
 		if e.d.member != nil {
 			e.d.metrics.SetLive(e.d.member.member.Live())

@@ -15,7 +15,7 @@ func (leaderEvents) Decided(decide.Decision) {}
 func (e leaderEvents) Ticked(late time.Duration) { e.metrics.LeaderTicked(late) }
 
 func (e leaderEvents) PlanEnded(h decide.History) {
-	if h.Plan.Kind == decide.PlanFailover {
+	if h.Plan.Kind == decide.PlanFailover && !h.Refused() { // Else it was only asked for.
 		e.metrics.FailoverEnded(h)
 	}
 }

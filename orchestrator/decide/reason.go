@@ -38,7 +38,7 @@ const (
 // FailoverReasons are the reasons for which a failover is opened, for metrics
 // that must exist before the first one.
 func FailoverReasons() []Reason {
-	return []Reason{ReasonProcessDied, ReasonRefused, ReasonSilent, ReasonStalled, ReasonClosed}
+	return []Reason{ReasonProcessDied, ReasonRefused, ReasonSilent, ReasonStalled, ReasonClosed, ReasonRequested}
 }
 
 // Code is a stable name of a problem, for people, alerts and tests.
