@@ -246,18 +246,9 @@ func TestPathsAnswerAsPatronisDo(t *testing.T) {
 		{"a host without a server has no figures", "GET", bare, "/v1/member", 404, "no server"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, err := http.NewRequestWithContext(t.Context(), c.method, "https://"+c.address+c.path, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			answer, err := transport.RoundTrip(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer answer.Body.Close()
-			body, err := io.ReadAll(answer.Body)
-			if err != nil || answer.StatusCode != c.status || !strings.Contains(string(body), c.body) {
-				t.Errorf("got %d %s (%v), want %d with %q", answer.StatusCode, body, err, c.status, c.body)
+			answer, body := askRaw(t, transport, c.method, "https://"+c.address+c.path, "")
+			if answer.StatusCode != c.status || !strings.Contains(body, c.body) {
+				t.Errorf("got %d %s, want %d with %q", answer.StatusCode, body, c.status, c.body)
 			}
 			if c.method != "GET" && c.method != "POST" && len(body) > 0 {
 				t.Errorf("%s has the body %s", c.method, body)
