@@ -88,6 +88,7 @@ func (h *handler) operations() []operation {
 		{path: "/v1/kept/file", summary: "One file of that.", query: fileQuery{}, media: "application/octet-stream", certificate: true, serve: h.keptFile},
 		read("/v1/settings", "What the operator has set for the whole cluster.", nil, func(ctx context.Context, _ url.Values) (Settings, error) { return b.Settings(ctx) }),
 		read("/v1/settings/history", "The versions of the settings.", limitQuery{}, h.settingsHistory),
+		readWithin(doctorTimeout, "/v1/doctor", "What the doctor finds on a server, or on all of them.", examineQuery{}, func(ctx context.Context, q url.Values) (Examination, error) { return b.Doctor(ctx, q.Get("server")) }),
 		read("/v1/problems", "The catalogue of all problems.", codeQuery{}, problems),
 		{path: "/v1/events", summary: "What changes in the cluster, as server-sent events of the type change; the first comes at once.", media: "text/event-stream", serve: h.events},
 		{path: "/v1/openapi.json", summary: "This document.", media: "application/json", serve: h.openAPI},
@@ -95,6 +96,7 @@ func (h *handler) operations() []operation {
 		change("/v1/pause", "Keeps the primary where it is until a human says otherwise.", backendTimeout, b.Pause),
 		change("/v1/resume", "Ends the pause.", backendTimeout, b.Resume),
 		change("/v1/servers", "Lets a server join the cluster or leave it.", backendTimeout, b.ChangeServers),
+		change("/v1/bootstrap", "Asks for the beginning of the cluster: of empty servers, or of a running one that is adopted.", backendTimeout, b.Bootstrap),
 		change("/v1/switchover", "Asks for another primary while the primary is well; answers with the request's id, by which the history says what came of it.", backendTimeout, b.Switchover),
 		change("/v1/failover", "Asks for a failover; answers with the request's id, by which the history says what came of it.", backendTimeout, b.Failover),
 		change("/v1/rejoin", "Says what may be done with transactions that a server alone has.", backendTimeout, b.Rejoin),
@@ -119,10 +121,15 @@ func (h *handler) check(path, summary string, query any, check func(Evidence, Li
 
 // read serves what a backend returns, and why not where it fails.
 func read[T any](path, summary string, query any, get func(context.Context, url.Values) (T, error)) operation {
+	return readWithin(backendTimeout, path, summary, query, get)
+}
+
+// readWithin likewise, and gives it so much time.
+func readWithin[T any](within time.Duration, path, summary string, query any, get func(context.Context, url.Values) (T, error)) operation {
 	known := parameterNames(query)
 	var answer T
 	return operation{path: path, summary: summary, query: query, answer: answer, serve: func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), backendTimeout)
+		ctx, cancel := context.WithTimeout(r.Context(), within)
 		defer cancel()
 		q, err := queryOf(r.URL.RawQuery, known)
 		var body T

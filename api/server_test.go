@@ -131,6 +131,18 @@ func (w *world) ChangeServers(_ context.Context, want ServersRequest) ([]decide.
 	return []decide.Server{{Name: "db1"}, {Name: want.Add}}, w.err
 }
 
+func (w *world) Bootstrap(_ context.Context, want decide.BootstrapRequest) (string, error) {
+	return "", &RefusedError{"the cluster has begun"}
+}
+
+func (w *world) Doctor(_ context.Context, server string) (Examination, error) {
+	if server == "db9" {
+		return Examination{}, &RefusedError{"it is not a server"}
+	}
+	return Examination{Servers: []Examined{{Server: "db1", Version: "9.7.4", At: time.Now()}}, Found: []decide.Diagnosis{
+		{Code: decide.CodeAttached, Severity: decide.SeverityInfo, Server: "db1", Detail: "so it is", Mend: "a restart", Statements: []string{"RESTART"}}}}, w.err
+}
+
 func (w *world) Switchover(_ context.Context, want decide.SwitchoverRequest) (string, error) {
 	if want.To == "db1" {
 		return "", &RefusedError{"it is the primary"}

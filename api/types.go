@@ -158,6 +158,10 @@ type Backend interface {
 	// ChangeServers lets a server join the cluster or leave it, and returns those
 	// that are wanted from then on; an error that wraps a *RefusedError says why not.
 	ChangeServers(ctx context.Context, want ServersRequest) ([]decide.Server, error)
+	// Bootstrap asks for the beginning of the cluster and returns the request's id.
+	Bootstrap(ctx context.Context, want decide.BootstrapRequest) (string, error)
+	// Doctor examines a server, or all of them and the cluster where the name is empty.
+	Doctor(ctx context.Context, server string) (Examination, error)
 	// Switchover asks for another primary and returns the request's id, by which the
 	// history says what came of it.
 	Switchover(ctx context.Context, want decide.SwitchoverRequest) (string, error)

@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -168,4 +169,29 @@ func verifyChain(chain []*x509.Certificate, roots *x509.CertPool, usage x509.Ext
 		Roots: roots, Intermediates: intermediates, CurrentTime: time.Now(), KeyUsages: []x509.ExtKeyUsage{usage},
 	})
 	return err
+}
+
+// Proves returns nil if the certificates in PEM, a host's own first, prove a name to
+// whoever trusts the CA, and else says why not.
+func Proves(ca string, chain []byte, name string) error {
+	pool, err := readPool(ca)
+	if err != nil {
+		return err
+	}
+	var all []*x509.Certificate
+	for rest := chain; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return err
+		}
+		all = append(all, c)
+	}
+	if err := verifyChain(all, pool, x509.ExtKeyUsageServerAuth); err != nil {
+		return err
+	}
+	return all[0].VerifyHostname(name)
 }

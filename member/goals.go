@@ -230,7 +230,7 @@ func (w *worker) follow(ctx context.Context) error {
 		}
 	}
 	already := w.m.serverAt(snap.SourceHost, snap.SourcePort) == w.spec.Source
-	if !already || snap.Receiver == decide.ReceiverOff {
+	if !already || snap.SourceUser != w.m.o.Replication.User || snap.Receiver == decide.ReceiverOff {
 		if err := w.step("repoint", func() error { return w.repoint(ctx, a, already) }); err != nil {
 			return err
 		}
@@ -286,22 +286,47 @@ func (w *worker) repoint(ctx context.Context, a Address, already bool) error {
 	if err != nil {
 		return err
 	}
-	there := w.spec.Target
-	if there.IsEmpty() {
-		if there, err = w.m.o.Executed(ctx, w.spec.Source); err != nil {
-			return err
-		}
-	}
 	have := held.All()
 	if already {
 		have = held.Executed.Subtract(held.Received)
 	}
-	if beyond := have.Subtract(there); !beyond.IsEmpty() {
+	beyond, err := w.beyond(ctx, have)
+	if err != nil {
+		return err
+	}
+	if !beyond.IsEmpty() {
 		return &refusal{decide.CodeDiverged, fmt.Sprintf("%s has transactions that %s does not have: %s", w.m.o.Server, w.spec.Source, beyond)}
 	}
 	r := w.m.o.Replication
 	return w.local().Follow(ctx, replication.Source{Host: a.Host, Port: a.Port, User: r.User, Password: r.Password,
 		CAFile: r.CAFile, HeartbeatPeriod: r.SourceHeartbeat, NetTimeout: r.NetTimeout})
+}
+
+const (
+	// overtakenTries is how often a source is asked again whether it lacks something,
+	// overtakenPause how long is waited before.
+	overtakenTries = 3
+	overtakenPause = 100 * time.Millisecond
+)
+
+// beyond returns what this server has and its source has not. A source sends a
+// transaction before it has committed it, so it is asked more than once.
+func (w *worker) beyond(ctx context.Context, have Set) (Set, error) {
+	if !w.spec.Target.IsEmpty() {
+		return have.Subtract(w.spec.Target), nil
+	}
+	for try := 1; ; try++ {
+		there, err := w.m.o.Executed(ctx, w.spec.Source)
+		if err != nil {
+			return Set{}, err
+		}
+		if beyond := have.Subtract(there); beyond.IsEmpty() || try == overtakenTries {
+			return beyond, nil
+		}
+		if err := wait(ctx, overtakenPause); err != nil {
+			return Set{}, err
+		}
+	}
 }
 
 // awaitReceiving waits until the receiver is connected, acknowledges as asked,
@@ -386,7 +411,7 @@ func (w *worker) lock(ctx context.Context) error {
 		return w.step("lock_accounts", func() error { return w.local().LockAccounts(ctx, w.spec.Attach) })
 	}
 	err := error(nil)
-	if w.isOpen {
+	if w.isOpen || w.spec.Adopt {
 		err = once(ctx)
 	} else {
 		err = w.insist(ctx, lockPatience, once)

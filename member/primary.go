@@ -61,6 +61,11 @@ func (w *worker) primary(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if w.spec.Adopt {
+		if err := w.step("adopt", func() error { return w.local().Adopt(ctx, w.spec.Accounts) }); err != nil {
+			return err
+		}
+	}
 	if snap.SemiSync.SourceEnabled == w.spec.Suspended || snap.SuperReadOnly {
 		if w.spec.Suspended {
 			if err := w.mayBeAlone(ctx); err != nil {

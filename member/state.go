@@ -336,7 +336,7 @@ func (s *state) figures() decide.Live {
 		Server: s.m.o.Server, At: s.snapAt, Process: s.proc.Process, StartID: s.proc.StartID, Answers: s.answers, ServerID: sn.ServerID,
 		ReadOnly: sn.ReadOnly, SuperReadOnly: sn.SuperReadOnly, Offline: sn.OfflineMode,
 		Executed: sn.Executed, Received: sn.Received,
-		Receiver: sn.Receiver, Applier: sn.Applier, Source: s.m.serverAt(sn.SourceHost, sn.SourcePort),
+		Receiver: sn.Receiver, Applier: sn.Applier, Source: s.m.serverAt(sn.SourceHost, sn.SourcePort), SourceUUID: sn.SourceUUID, Waits: sn.SemiSync.SourceEnabled,
 		ReceiverErrno: sn.ReceiverErrno, ReceiverError: sn.ReceiverError, ApplierErrno: sn.ApplierErrno, ApplierError: sn.ApplierError,
 		ContactAge: sn.ContactAge, Acks: sn.SemiSync.ReplicaStatus, AckEnabled: sn.SemiSync.ReplicaEnabled,
 		HeartbeatAge: s.heartbeat, HeartbeatKnown: s.heartbeatKnown, Lag: sn.Lag, LagKnown: sn.LagKnown, Delay: sn.Delay, LagTransactions: sn.LagTransactions,

@@ -76,6 +76,38 @@ func (l *Local) Initialise(ctx context.Context, accounts []decide.Account) (err 
 	return nil
 }
 
+// Adopt likewise makes schema and accounts on a primary that takes writes already, by
+// somebody else's will, and leaves it open. New replication accounts are locked, as by
+// AddAccounts. Commits must not wait for replicas (ErrNotPrepared). A server that was
+// restarted meanwhile is closed, and stays so.
+func (l *Local) Adopt(ctx context.Context, accounts []decide.Account) error {
+	const doing = "adopt"
+	err := l.closed(ctx)
+	if err == nil {
+		return l.Initialise(ctx, accounts)
+	}
+	if !errors.Is(err, ErrOpen) {
+		return l.wrap(doing, err)
+	}
+	if err := l.notWaiting(ctx); err != nil {
+		return l.wrap(doing, err)
+	}
+	for _, statement := range schema {
+		if err := l.exec(ctx, "make the heartbeat table", statement); err != nil {
+			return err
+		}
+	}
+	for _, a := range accounts {
+		if err := checkAccount(a); err != nil {
+			return l.wrap(doing, err)
+		}
+		if err := l.makeAccounts(ctx, a, " ACCOUNT LOCK"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // AddAccounts makes the accounts of a server on the open primary where any is
 // missing or has another password, and lets that into the binary log. A new
 // replication account is locked: LockAccounts unlocks it when its server may attach
@@ -129,6 +161,11 @@ func (l *Local) readyToInitialise(ctx context.Context) error {
 	if err := l.closed(ctx); err != nil {
 		return err
 	}
+	return l.notWaiting(ctx)
+}
+
+// notWaiting fails with ErrNotPrepared where commits wait for replicas.
+func (l *Local) notWaiting(ctx context.Context) error {
 	var waits int
 	err := l.row(ctx, "read the semi-sync state", `SELECT COUNT(*) FROM performance_schema.global_variables
 		WHERE VARIABLE_NAME = 'rpl_semi_sync_source_enabled' AND VARIABLE_VALUE = 'ON'`, nil, &waits)

@@ -22,13 +22,31 @@ type Variable struct {
 	AnyBut bool
 	// Newer says that some supported versions do not have it.
 	Newer bool
+	// Gate says that it has an effect at the start of a server alone, and that the
+	// gate sets it there whatever else says.
+	Gate bool
+	// Live says that it can be set while the server runs, and is in force from then on.
+	Live bool
 	// Reason says what is lost without it.
 	Reason string
 }
 
-// right reports whether a value is what the variable must have.
-func (v Variable) right(value string) bool {
+// Right reports whether a value is what the variable must have.
+func (v Variable) Right(value string) bool {
 	return strings.EqualFold(value, v.Want) != v.AnyBut
+}
+
+// Wrong says what is wrong with a value, empty for nothing. A server may not have the
+// variable at all.
+func (v Variable) Wrong(value string, exists bool) string {
+	if !exists && v.Newer || exists && v.Right(value) {
+		return ""
+	}
+	want := v.Want
+	if v.AnyBut {
+		want = "anything but " + want
+	}
+	return fmt.Sprintf("%s is %q and must be %s: %s", v.Name, value, want, v.Reason)
 }
 
 // RequiredVariables returns the table of required server variables, the source
@@ -42,15 +60,32 @@ func RequiredVariables() []Variable {
 		{Name: "binlog_format", Want: "ROW", Newer: true, Reason: "statements can have another effect on another server"},
 		{Name: "gtid_mode", Want: "ON", Reason: "what a server has is compared by GTIDs"},
 		{Name: "enforce_gtid_consistency", Want: "ON", Reason: "gtid_mode needs it"},
-		{Name: "sync_binlog", Want: "1", Reason: "an acknowledged transaction must survive a crash of the host, and a rewind cuts the binary log where the engine stopped"},
-		{Name: "innodb_flush_log_at_trx_commit", Want: "1", Reason: "a committed transaction must survive a crash of the host"},
-		{Name: "binlog_error_action", Want: "ABORT_SERVER", Reason: "otherwise a full disk switches the binary log off and writes go on without replicas"},
+		{Name: "sync_binlog", Want: "1", Live: true, Reason: "an acknowledged transaction must survive a crash of the host, and a rewind cuts the binary log where the engine stopped"},
+		{Name: "innodb_flush_log_at_trx_commit", Want: "1", Live: true, Reason: "a committed transaction must survive a crash of the host"},
+		{Name: "binlog_error_action", Want: "ABORT_SERVER", Live: true, Reason: "otherwise a full disk switches the binary log off and writes go on without replicas"},
 		{Name: "replica_preserve_commit_order", Want: "ON", Reason: "otherwise a replica can have gaps, and reads see what never was"},
 		{Name: "replica_skip_errors", Want: "OFF", Reason: "a replica that skips errors diverges silently"},
-		{Name: "replica_sql_verify_checksum", Want: "ON", Reason: "a damaged relay log must not be applied"},
-		{Name: "relay_log_recovery", Want: "OFF", Reason: "on, a restarting replica throws away transactions that it acknowledged"},
-		{Name: "skip_replica_start", Want: "ON", Reason: "a server must start harmless; only the daemon starts replication"},
-		{Name: "require_secure_transport", Want: "ON", Reason: "passwords and data cross the network encrypted only"},
+		{Name: "replica_sql_verify_checksum", Want: "ON", Live: true, Reason: "a damaged relay log must not be applied"},
+		{Name: "relay_log_recovery", Want: "OFF", Gate: true, Reason: "on, a restarting replica throws away transactions that it acknowledged"},
+		{Name: "skip_replica_start", Want: "ON", Gate: true, Reason: "a server must start harmless; only the daemon starts replication"},
+		{Name: "require_secure_transport", Want: "ON", Live: true, Reason: "passwords and data cross the network encrypted only"},
+	}
+}
+
+// Plugin is one that a server needs.
+type Plugin struct {
+	// Name is what it is installed as, Library its file, Variable one of its variables.
+	Name, Library, Variable string
+	// Optional says that only the building anew of servers needs it.
+	Optional bool
+}
+
+// RequiredPlugins returns the plugins that a server needs.
+func RequiredPlugins() []Plugin {
+	return []Plugin{
+		{Name: "rpl_semi_sync_source", Library: "semisync_source.so", Variable: "rpl_semi_sync_source_enabled"},
+		{Name: "rpl_semi_sync_replica", Library: "semisync_replica.so", Variable: "rpl_semi_sync_replica_enabled"},
+		{Name: "clone", Library: "mysql_clone.so", Variable: "clone_max_concurrency", Optional: true},
 	}
 }
 
@@ -118,6 +153,23 @@ func (l *Local) variables(ctx context.Context, table string) (map[string]string,
 	return m, nil
 }
 
+// CompareVersions compares the numbers of two versions of MySQL.
+func CompareVersions(a, b string) int {
+	return slices.Compare(versionNumbers(a), versionNumbers(b))
+}
+
+func versionNumbers(version string) (numbers []int) {
+	plain, _, _ := strings.Cut(version, "-")
+	for part := range strings.SplitSeq(plain, ".") {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			break
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers
+}
+
 // checkVersion returns what is wrong with the version, empty for nothing.
 func checkVersion(version, comment string) string {
 	if strings.Contains(strings.ToLower(version+" "+comment), "mariadb") {
@@ -140,23 +192,14 @@ func checkVariables(have map[string]string) []decide.Finding {
 	var findings []decide.Finding
 	for _, v := range RequiredVariables() {
 		value, exists := have[v.Name]
-		if !exists && v.Newer || exists && v.right(value) {
-			continue
+		if wrong := v.Wrong(value, exists); wrong != "" && !v.Gate {
+			findings = append(findings, decide.Finding{Code: decide.CodeBadVariable, Detail: wrong})
 		}
-		want := v.Want
-		if v.AnyBut {
-			want = "anything but " + want
-		}
-		findings = append(findings, decide.Finding{Code: decide.CodeBadVariable,
-			Detail: fmt.Sprintf("%s is %q and must be %s: %s", v.Name, value, want, v.Reason)})
 	}
-	for name, plugin := range map[string]string{
-		"rpl_semi_sync_source_enabled":  "semisync_source.so",
-		"rpl_semi_sync_replica_enabled": "semisync_replica.so",
-	} {
-		if _, exists := have[name]; !exists {
+	for _, p := range RequiredPlugins() {
+		if _, exists := have[p.Variable]; !exists && !p.Optional {
 			findings = append(findings, decide.Finding{Code: decide.CodeMissingPlugin,
-				Detail: "the plugin of " + name + " is not loaded: add plugin-load-add=" + plugin})
+				Detail: "the plugin of " + p.Variable + " is not loaded: add plugin-load-add=" + p.Library})
 		}
 	}
 	return findings

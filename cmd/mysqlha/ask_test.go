@@ -133,6 +133,29 @@ func (d daemon) ChangeServers(_ context.Context, want api.ServersRequest) ([]dec
 	return []decide.Server{{Name: "db1"}, {Name: "db2"}, {Name: want.Add}}, nil
 }
 
+func (d daemon) Bootstrap(_ context.Context, want decide.BootstrapRequest) (string, error) {
+	if d.cluster.Record != nil {
+		return "", &api.RefusedError{Reason: "the cluster has begun: db1 is primary in term 7"}
+	}
+	return want.ID, nil
+}
+
+func (d daemon) Doctor(_ context.Context, server string) (api.Examination, error) {
+	e := api.Examination{Found: []decide.Diagnosis{}}
+	for _, s := range d.cluster.Servers {
+		if server == "" || s.Name == server {
+			e.Servers = append(e.Servers, api.Examined{Server: s.Name, Version: "9.7.4", At: night})
+		}
+	}
+	if server == "db9" {
+		return e, &api.RefusedError{Reason: `"db9" is not a server of this cluster`}
+	}
+	if d.cluster.Record != nil && d.cluster.Record.Plan != nil {
+		e.Found = append(e.Found, decide.Diagnosis{Code: decide.CodeWaitingForFollowers, Severity: decide.SeverityCritical, Detail: "it waits", Mend: "bring db2 back"})
+	}
+	return e, nil
+}
+
 func (d daemon) Switchover(_ context.Context, want decide.SwitchoverRequest) (string, error) {
 	return want.ID, nil
 }

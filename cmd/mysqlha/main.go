@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errNotOpen):
+	case errors.Is(err, errNotOpen), errors.Is(err, errNotClean):
 		return exitFailed // the table has said it
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "mysqlha: %v\n", err)
@@ -81,7 +81,7 @@ const help = `Where a cluster is found, the first that is there:
 
 Exit codes:
   0  done; for status: the primary is open and takes writes
-  1  failed; for status: the cluster has no primary that takes writes
+  1  failed; for status: the cluster has no primary that takes writes; for doctor: something is wrong
   2  the command line is wrong
   3  refused, because it would not be safe or not work; nothing was changed
   4  no daemon could be reached
@@ -105,6 +105,8 @@ func (t tool) app(args []string) *cli.App {
 			{Name: "status", Usage: "show who is primary, how each server is, and what waits or is wrong", Flags: clientFlags(), Action: t.status},
 			{Name: "why", Usage: "say in words why the cluster does what it does, or does not", Flags: clientFlags(), Action: t.why},
 			{Name: "history", Usage: "list the terms and plans that have ended", Flags: append(clientFlags(), limitFlag()), Action: t.history},
+			t.doctorCommand(),
+			t.bootstrapCommand(),
 			t.settingsCommand(),
 			t.fenceCommand(),
 			t.rejoinCommand(),

@@ -28,11 +28,19 @@ func TestCommandLine(t *testing.T) {
 	paused.Pause = &decide.Pause{Reason: "patching db1", By: "ann@ops", Since: night}
 	paused.Decision.Outlook = &decide.Outlook{From: "db1", OutOfReach: []string{"db2"}, Doubts: []string{"db2 may have acknowledged what nobody else has"}, To: "db3", AtStake: gtid.MustParse(first + ":4999-5000")}
 	pausedAt := daemonFor(t, paused)
+	byHand := healthy()
+	byHand.Record = nil
+	byHand.Decision.Beginning = &decide.Beginning{Adopt: true, Primary: "db1", Changes: []string{"db1: the schema mysqlha and the accounts of db1, db2, db3 are made; it goes on taking writes"}}
+	byHandAt := daemonFor(t, byHand)
+	hindered := healthy()
+	hindered.Record = nil
+	hindered.Decision.Beginning = &decide.Beginning{Adopt: true, Primary: "db1", Problems: []decide.Wait{{Code: decide.CodeErrant, Server: "db2", Detail: "db2 has transactions that db1 does not have", Remedy: "look at them"}}}
+	hinderedAt := daemonFor(t, hindered)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			// Contexts of clusters that daemons answer for.
-			e.Vars = append(e.Vars, "HEALTHY="+healthyAt, "DOWN="+downAt, "PAUSED="+pausedAt, "HANGS="+hangsAt, "XDG_CONFIG_HOME="+e.WorkDir+"/home", "TZ=UTC")
+			e.Vars = append(e.Vars, "HEALTHY="+healthyAt, "DOWN="+downAt, "PAUSED="+pausedAt, "HANGS="+hangsAt, "BYHAND="+byHandAt, "HINDERED="+hinderedAt, "XDG_CONFIG_HOME="+e.WorkDir+"/home", "TZ=UTC")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -103,6 +103,8 @@ func planWord(k decide.PlanKind) string {
 		return "Failover"
 	case decide.PlanBootstrap:
 		return "Bootstrap"
+	case decide.PlanAdopt:
+		return "Adoption"
 	case decide.PlanRemove:
 		return "Removal from the in-sync set"
 	case decide.PlanSwitchover:

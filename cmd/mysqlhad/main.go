@@ -45,13 +45,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	configFlag := &cli.StringFlag{Name: "config", Aliases: []string{"c"}, EnvVars: []string{"MYSQLHA_CONFIG"},
 		Usage: "the host's configuration `FILE`", Value: "/etc/mysqlha/mysqlhad.yaml"}
 	asIsFlag := &cli.BoolFlag{Name: "as-is", Usage: "start a primary that died without asking what became of its term; what nobody was told of is then committed, and the server may have to be built anew"}
+	attachFlag := &cli.BoolFlag{Name: "attach", Usage: "watch over the mysqld that runs already, without having started it, until it ends; for the adoption of a running server"}
 	app := &cli.App{
 		Name: "mysqlhad", Usage: "keeps one MySQL cluster writable: the daemon beside each server", Version: version,
 		Writer: stdout, ErrWriter: stderr, HideHelpCommand: true,
 		Flags: []cli.Flag{configFlag},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usage("mysqlhad takes no argument %q; commands are guard and init", c.Args().First())
+				return usage("mysqlhad takes no argument %q; commands are guard, init and adopt", c.Args().First())
 			}
 			cfg, log, err := prepare(c, stderr)
 			if err != nil {
@@ -60,8 +61,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return serve(c.Context, cfg, log)
 		},
 		Commands: []*cli.Command{
-			{Name: "guard", Usage: "start mysqld harmless and stop it safely", ArgsUsage: "-- mysqld ARGUMENTS...", Flags: []cli.Flag{configFlag, asIsFlag},
+			{Name: "guard", Usage: "start mysqld harmless and stop it safely", ArgsUsage: "-- mysqld ARGUMENTS...", Flags: []cli.Flag{configFlag, asIsFlag, attachFlag},
 				Action: func(c *cli.Context) (err error) { code, err = runGuard(c, stderr); return err }},
+			adoptCommand([]cli.Flag{configFlag}, func(c *cli.Context) error { return runAdopt(c, os.Stdin, stdout, stderr) }),
 			{Name: "init", Usage: "make a new server in an empty data directory", ArgsUsage: "-- mysqld ARGUMENTS...", Flags: []cli.Flag{configFlag},
 				Action: func(c *cli.Context) error { return runInit(c, stderr) }},
 		},
@@ -120,6 +122,9 @@ func newLogger(o config.Log, stderr io.Writer) *slog.Logger {
 }
 
 func runGuard(c *cli.Context, stderr io.Writer) (int, error) {
+	if c.Bool("attach") && (c.Args().Present() || c.Bool("as-is")) {
+		return 0, usage("guard --attach starts nothing: it takes neither --as-is nor arguments of mysqld")
+	}
 	cfg, log, err := prepareServer(c, stderr)
 	if err != nil {
 		return 0, err
@@ -134,7 +139,7 @@ func runGuard(c *cli.Context, stderr io.Writer) (int, error) {
 	}
 	defer daemon.Close()
 	return guard.Run(c.Context, guard.Options{
-		Ask: daemon.AdviseStart, TermFile: member.TermFile(cfg.DataDir), RewindFile: rewindFile(cfg), CloneFile: cloneFile(cfg), AsIs: c.Bool("as-is"),
+		Ask: daemon.AdviseStart, TermFile: member.TermFile(cfg.DataDir), RewindFile: rewindFile(cfg), CloneFile: cloneFile(cfg), AsIs: c.Bool("as-is"), Attach: c.Bool("attach"),
 		Args: c.Args().Slice(), RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), LetGoFile: letGoFile(cfg), FenceDeadline: cfg.Timings.FenceDeadline,
 		DataDir: cfg.MySQL.DataDir, Socket: cfg.MySQL.Socket,
 		User: cfg.MySQL.ControlUser, Password: controlPassword(cfg), Logger: log,
@@ -158,7 +163,7 @@ func runInit(c *cli.Context, stderr io.Writer) error {
 
 // prepareServer prepares a command that runs mysqld.
 func prepareServer(c *cli.Context, stderr io.Writer) (*config.Config, *slog.Logger, error) {
-	if !c.Args().Present() {
+	if !c.Args().Present() && !c.Bool("attach") {
 		return nil, nil, usage("write mysqld and its arguments after --: mysqlhad %s --config FILE -- mysqld --defaults-file=...", c.Command.Name)
 	}
 	cfg, log, err := prepare(c, stderr)

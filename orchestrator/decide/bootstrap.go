@@ -9,10 +9,13 @@ import (
 // configuration is there and empty. A server that holds data or has seen a
 // term stops it: then a record once existed, or the data is somebody's.
 func (d *decider) beginBootstrap() Decision {
-	first := d.settings.BootstrapPrimary
+	if req := d.bootstrapRequest(); req != nil && req.Adopt {
+		return d.adopt(*req)
+	}
+	first := d.firstPrimary()
 	if !slices.Contains(d.Servers, first) {
 		d.wait(CodeNoBootstrapPrimary, "", "the cluster has no record and no first primary is named",
-			"set bootstrap.primary in the configuration of every host")
+			"name it: mysqlha bootstrap --primary SERVER, or bootstrap.primary in the configuration of every host")
 		return Decision{Reason: ReasonNoRecord}
 	}
 	var accounts []Account
@@ -30,7 +33,7 @@ func (d *decider) beginBootstrap() Decision {
 		case st.TermSeen > 0:
 			d.wait(CodeServerNotEmpty, name, fmt.Sprintf("%s has seen term %d: this cluster had a record that is gone", name, st.TermSeen), "restore etcd; nothing is begun anew over data")
 		case !st.Empty:
-			d.wait(CodeServerNotEmpty, name, name+" holds data", "a new cluster begins on empty servers")
+			d.wait(CodeServerNotEmpty, name, name+" holds data", "a new cluster begins on empty servers; adopt one that runs: mysqlha bootstrap --adopt --dry-run")
 		case len(st.Findings) > 0:
 			for _, f := range st.Findings {
 				d.wait(f.Code, name, f.Detail, "mend the server's my.cnf and restart it")

@@ -34,6 +34,43 @@ const (
 	CodeUnavailable       Code = "unavailable"
 )
 
+// What only the doctor finds: faults to come, and what stands in the way of an
+// adoption.
+const (
+	CodeNotExamined          Code = "not-examined"
+	CodeNotPersistent        Code = "not-persistent"
+	CodeOptionContradicts    Code = "option-contradicts"
+	CodeAttached             Code = "attached"
+	CodeNotAutoPosition      Code = "not-auto-position"
+	CodeSemiSyncOn           Code = "semi-sync-on"
+	CodeMissingPrivilege     Code = "missing-privilege"
+	CodeForeignReplicator    Code = "foreign-replicator"
+	CodePlaintextSessions    Code = "plaintext-sessions"
+	CodeTableWithoutKey      Code = "table-without-key"
+	CodeForeignEngine        Code = "foreign-engine"
+	CodeShortRetention       Code = "short-retention"
+	CodeCertificateExpires   Code = "certificate-expires"
+	CodeCertificateUnfit     Code = "certificate-unfit"
+	CodeCertificateNotServed Code = "certificate-not-served"
+	CodeClockOffset          Code = "clock-offset"
+	CodeVersionsDiffer       Code = "versions-differ"
+	CodeEtcdTooSmall         Code = "etcd-too-small"
+)
+
+// Diagnosis is one thing that the doctor finds on a server.
+type Diagnosis struct {
+	Code     Code     `json:"code"`
+	Severity Severity `json:"severity"`
+	// Server is whom it is about, empty for the cluster.
+	Server string `json:"server,omitempty"`
+	// Detail says what was found and what would be right.
+	Detail string `json:"detail"`
+	// Mend is the command or line that sets it right, empty where there is none.
+	Mend string `json:"mend,omitempty"`
+	// Statements set it right on the running server, where that can be done.
+	Statements []string `json:"statements,omitempty"`
+}
+
 // Explain returns the entry of a code, and whether there is one.
 func Explain(code Code) (Entry, bool) {
 	all := Catalogue()
@@ -49,8 +86,8 @@ func Catalogue() []Entry {
 	const mend = "Mend the server's my.cnf and restart it through its gate."
 	return []Entry{
 		{CodeWaitingForServers, SeverityInfo, "The cluster has not begun: servers are missing.", "Start mysqld through mysqlhad guard, and mysqlhad, on every host."},
-		{CodeServerNotEmpty, SeverityWarning, "The cluster has not begun: a server is not empty.", "Begin with empty servers, or adopt the running cluster: mysqlha adopt."},
-		{CodeNoBootstrapPrimary, SeverityWarning, "The cluster has not begun: nobody says which server is to be primary first.", "Name it in bootstrap.primary."},
+		{CodeServerNotEmpty, SeverityWarning, "The cluster has not begun: a server is not empty.", "Begin with empty servers, or adopt the running cluster: mysqlha bootstrap --adopt."},
+		{CodeNoBootstrapPrimary, SeverityWarning, "The cluster has not begun: nobody says which server is to be primary first.", "Name it: mysqlha bootstrap --primary SERVER, or bootstrap.primary in the configuration."},
 		{CodePrimaryUncertain, SeverityWarning, "It is not certain how the primary is.", "Wait a moment; then look at the network between the leader and the primary."},
 		{CodePrimaryNotOpen, SeverityCritical, "The primary lives and takes no writes yet.", "Start the in-sync replicas and their daemons."},
 		{CodeCannotReachReplicas, SeverityCritical, "The primary is dead, and too few replicas can be asked for what was acknowledged.", "Bring them or the primary back; mysqlha failover --dry-run says what a failover would put at stake."},
@@ -97,6 +134,25 @@ func Catalogue() []Entry {
 		{CodeSuspendedAndDead, SeverityCritical, "The primary is dead and acknowledged writes alone before.", "Bring it back; mysqlha failover --dry-run says what a failover would put at stake."},
 		{CodeWaitingForSilence, SeverityCritical, "A failover waits until the old primary certainly acknowledges nothing more.", ""},
 		{CodeLagTooLarge, SeverityCritical, "The best replica is too far behind to be promoted.", "Bring the old primary back, or set max_lag."},
+		{CodeAdoptionWaits, SeverityWarning, "The running cluster cannot be adopted yet.", "The detail says what is in the way; mysqlha bootstrap --adopt --dry-run shows all of it."},
+		{CodeNotExamined, SeverityWarning, "A server could not be examined.", "Look at its daemon and its mysqld."},
+		{CodeNotPersistent, SeverityWarning, "A variable is right until the next start of its server alone.", "Write it into my.cnf, or SET PERSIST it."},
+		{CodeOptionContradicts, SeverityWarning, "my.cnf says what the start gate overrides.", "Take the line out of my.cnf: it has no effect, and whoever reads it believes it."},
+		{CodeAttached, SeverityInfo, "A mysqld was started without its gate, which watches over it until it ends.", "Restart it through its gate at leisure; of a primary, after a switchover."},
+		{CodeNotAutoPosition, SeverityWarning, "A replica does not ask for what it lacks by GTIDs.", "STOP REPLICA; CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION=1; START REPLICA"},
+		{CodeSemiSyncOn, SeverityWarning, "Somebody else's semi-synchronous replication is on.", "Switch it off before the adoption, which brings its own."},
+		{CodeMissingPrivilege, SeverityWarning, "The daemon's account lacks a right.", "Grant it on that server, with sql_log_bin=0."},
+		{CodeForeignReplicator, SeverityInfo, "An account may replicate that is none of the cluster's.", "Drop it if nobody needs it."},
+		{CodePlaintextSessions, SeverityWarning, "Clients are connected without TLS.", "Have them use TLS: their next login is refused otherwise."},
+		{CodeTableWithoutKey, SeverityWarning, "Tables have no primary key: replicas apply their changes slowly, which makes a failover slow.", "ALTER TABLE ... ADD PRIMARY KEY; sql_require_primary_key=ON keeps new ones out."},
+		{CodeForeignEngine, SeverityWarning, "Tables are not InnoDB: their changes survive no crash, and cannot be taken back.", "ALTER TABLE ... ENGINE=InnoDB"},
+		{CodeShortRetention, SeverityWarning, "Binary logs may be gone before a new server has been cloned and asks for them.", "SET PERSIST binlog_expire_logs_seconds to a day or more."},
+		{CodeCertificateExpires, SeverityWarning, "A certificate ends soon, or has ended.", "Issue a new one: mysqlha certs issue."},
+		{CodeCertificateUnfit, SeverityCritical, "A certificate does not prove what it must.", "Issue one by the cluster's CA with the name: mysqlha certs issue --host."},
+		{CodeCertificateNotServed, SeverityWarning, "mysqld serves another certificate than its file.", "ALTER INSTANCE RELOAD TLS"},
+		{CodeClockOffset, SeverityWarning, "The clocks of two hosts differ.", "Look at chrony or ntpd: lag in seconds is not to be believed meanwhile."},
+		{CodeVersionsDiffer, SeverityWarning, "A replica runs an older version than the primary.", "Upgrade replicas first: an older one may not understand what a newer primary sends."},
+		{CodeEtcdTooSmall, SeverityWarning, "Etcd cannot lose a member.", "Run three members on three hosts."},
 		{CodeBadRequest, SeverityInfo, "The request cannot be understood.", "The detail says what would be right."},
 		{CodeNotFound, SeverityInfo, "There is no such thing.", ""},
 		{CodeMethodNotAllowed, SeverityInfo, "The path does not answer this method.", ""},

@@ -19,6 +19,7 @@ func Decide(v View, s Settings, now time.Time) Decision {
 		}
 	}
 	out.Outlook = d.foresee()
+	out.Beginning = d.beginning()
 	out.Waits = append(out.Waits, d.waits...)
 	return out
 }
@@ -59,6 +60,8 @@ func (d *decider) judge() Decision {
 		return d.steady()
 	case p.Kind == PlanBootstrap:
 		return d.continueBootstrap()
+	case p.Kind == PlanAdopt:
+		return d.continueAdoption()
 	case p.Kind == PlanRemove:
 		return d.continueRemoval()
 	case p.Kind == PlanJoin || p.Kind == PlanLeave:

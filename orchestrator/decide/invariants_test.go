@@ -41,8 +41,37 @@ func echoed(v View, name string, goal Goal, plan string) (Status, bool) {
 	return st, spec.Goal == goal && spec.Plan == plan && st.SpecRevision == spec.Revision && spec.Revision > 0 && st.State == SpecDone
 }
 
+// adopts tells whether the record begins with the adoption of a running cluster.
+func adopts(before Record, after *Record) bool {
+	return before.Version == 0 && before.Term == 0 && after.Plan != nil && after.Plan.Kind == PlanAdopt
+}
+
+// adoptionFaults: nothing is promised before it is proved, and nothing is known of
+// what the servers did before.
+func adoptionFaults(v View, after *Record) (out []string) {
+	if !after.Suspended || len(after.InSync) > 0 {
+		out = append(out, "S2: an adopted primary is called safe before it was seen to wait")
+	}
+	if after.Complete || after.CompleteSince != after.Term {
+		out = append(out, "S6: an adopted term is called complete")
+	}
+	for _, name := range v.Servers {
+		live := v.Seen[name].Live
+		if (name == after.Primary) == live.ReadOnly {
+			out = append(out, fmt.Sprintf("S1: %s is adopted beside the primary %s, and is read_only: %t", name, after.Primary, live.ReadOnly))
+		}
+		if name == after.Primary && live.Waits {
+			out = append(out, "S10: the adopted primary waits for somebody's replicas already")
+		}
+	}
+	return out
+}
+
 func publishFaults(v View, before Record, after *Record, published bool) (out []string) {
 	if !published || before.Plan == nil {
+		if adopts(before, after) {
+			return adoptionFaults(v, after)
+		}
 		if published {
 			out = append(out, "S1: a term is published without a plan")
 		}

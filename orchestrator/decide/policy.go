@@ -78,6 +78,8 @@ type Policy struct {
 	Candidates map[string]CandidateRule `json:"candidates,omitempty"`
 	// Pause keeps the primary where it is until a human says otherwise, nil for none.
 	Pause *Pause `json:"pause,omitempty"`
+	// Bootstrap is how the cluster shall begin, nil for as configured.
+	Bootstrap *BootstrapRequest `json:"bootstrap,omitempty"`
 	// Failover is what was asked for last, nil for nothing.
 	Failover *FailoverRequest `json:"failover,omitempty"`
 	// Discard are transactions, by server, that nobody else has and that a human

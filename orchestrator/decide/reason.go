@@ -95,6 +95,7 @@ const (
 	CodeSuspendedAndDead     Code = "suspended-and-dead"
 	CodeWaitingForSilence    Code = "waiting-for-silence"
 	CodeLagTooLarge          Code = "lag-too-large"
+	CodeAdoptionWaits        Code = "adoption-waits"
 )
 
 // Wait is something that the cluster waits for, or that is wrong with it.
@@ -124,6 +125,8 @@ type Decision struct {
 	Candidates []Candidate `json:"candidates,omitempty"`
 	// Outlook is what a failover by hand would mean, nil while that is not known.
 	Outlook *Outlook `json:"outlook,omitempty"`
+	// Beginning is how the cluster would begin, nil once it has.
+	Beginning *Beginning `json:"beginning,omitempty"`
 	// Change is what to write, nil for nothing.
 	Change *Change `json:"-"`
 	// Yield asks to give leadership away: this leader does not see a primary

@@ -69,6 +69,8 @@ type PlanKind string
 const (
 	// PlanBootstrap opens the first term of a cluster of empty servers.
 	PlanBootstrap PlanKind = "bootstrap"
+	// PlanAdopt takes over a running cluster whose primary goes on taking writes.
+	PlanAdopt PlanKind = "adopt"
 	// PlanFailover moves the cluster off a primary that is dead.
 	PlanFailover PlanKind = "failover"
 	// PlanSwitchover moves a primary that is well, because somebody asked for it.
@@ -92,7 +94,7 @@ const (
 
 // PlanKinds returns all of them.
 func PlanKinds() []PlanKind {
-	return []PlanKind{PlanBootstrap, PlanFailover, PlanSwitchover, PlanRenew, PlanRemove, PlanJoin, PlanLeave, PlanRaiseAcks, PlanResume}
+	return []PlanKind{PlanBootstrap, PlanAdopt, PlanFailover, PlanSwitchover, PlanRenew, PlanRemove, PlanJoin, PlanLeave, PlanRaiseAcks, PlanResume}
 }
 
 // Phase is how far a plan has come. It changes only in etcd, and what a phase
@@ -103,7 +105,7 @@ type Phase string
 // term of the same primary; a switchover prepares and closes instead of revoking; a
 // bootstrap
 // through accounts, attach and open; a removal has eject alone, raising the
-// required acks and resuming have prove, joining and leaving accounts.
+// required acks and resuming have prove, adopting, joining and leaving accounts.
 const (
 	// PhaseRevoke stops the in-sync replicas from receiving and reads what
 	// they have (S4). Until it ends the plan can be abandoned.

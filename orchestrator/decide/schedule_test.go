@@ -107,7 +107,10 @@ type simOptions struct {
 	// hands: the operator pauses, asks for failovers and says who shall be primary;
 	// overrides: also at the cost of data.
 	hands, overrides bool
-	broken           *brokenRule
+	// adopted: the servers run before the daemons do, and are adopted. The schedule
+	// begins in the midst of it.
+	adopted bool
+	broken  *brokenRule
 }
 
 func optionsOf(seed uint64, broken *brokenRule) simOptions {
@@ -138,6 +141,7 @@ func optionsOf(seed uint64, broken *brokenRule) simOptions {
 			o.durability = broken.durability
 		}
 	}
+	o.adopted = broken == nil && rng.IntN(4) == 0
 	return o
 }
 

@@ -116,11 +116,34 @@ func newSimulated(o simOptions, quiet bool) *simulated {
 	w.weak = o.durability != DurabilityLossless
 	s.wish(func(p *Policy) { p.Cooldown = &Cooldown{} }) // Else there would be few failovers.
 	s.elect(names[len(names)-1])
-	s.calm(4000, func() bool { return s.record != nil && s.record.Term == 1 && s.record.Plan == nil })
+	if o.adopted {
+		s.replicateAlready()
+		s.wish(func(p *Policy) { p.Bootstrap = &BootstrapRequest{ID: "adopt", Adopt: true} })
+		s.stats.Adoptions++
+	}
+	s.calm(4000, func() bool { return s.record != nil && s.record.Term == 1 && (s.record.Plan == nil || o.adopted) })
 	if s.record == nil || s.record.Term != 1 {
 		s.fail("bootstrap never ended: %+v", s.leaders[0].last)
 	}
 	return s
+}
+
+// replicateAlready makes of the empty servers what somebody has set up by hand: one
+// takes writes and acknowledges alone, the others replicate from it.
+func (s *simulated) replicateAlready() {
+	p := s.hosts[s.names[0]]
+	p.ro, p.sro, s.weak = false, false, true
+	for range 6 {
+		s.begin(p, true)
+	}
+	for _, name := range s.names[1:] {
+		h := s.hosts[name]
+		h.source, h.receiver, h.contact = p.name, true, s.now
+		for range 3 + s.rng.IntN(4) {
+			s.receive(h)
+		}
+		s.apply(h)
+	}
 }
 
 func (s *simulated) elect(name string) {

@@ -77,6 +77,9 @@ type Spec struct {
 	Inject gtid.Set `json:"inject"`
 	// Accounts are made (initialise, primary).
 	Accounts []Account `json:"accounts,omitempty"`
+	// Adopt says that the server takes writes already, by somebody else's will, and has
+	// neither schema nor accounts of the cluster (primary).
+	Adopt bool `json:"adopt,omitempty"`
 	// Drain is how long transactions that are open may go on (demote).
 	Drain time.Duration `json:"drain_ns,omitempty"`
 	// Drop is a server whose accounts are dropped (primary).
@@ -92,7 +95,7 @@ type Spec struct {
 func (s Spec) Equal(o Spec) bool {
 	return s.Goal == o.Goal && s.Term == o.Term && s.Plan == o.Plan && s.Source == o.Source &&
 		s.Acks == o.Acks && s.Rotate == o.Rotate && s.Target.Equal(o.Target) && slices.Equal(s.Attach, o.Attach) &&
-		slices.Equal(s.InSync, o.InSync) && s.RequiredAcks == o.RequiredAcks && s.Suspended == o.Suspended && s.Prove == o.Prove && s.Eject == o.Eject &&
+		slices.Equal(s.InSync, o.InSync) && s.RequiredAcks == o.RequiredAcks && s.Suspended == o.Suspended && s.Prove == o.Prove && s.Adopt == o.Adopt && s.Eject == o.Eject &&
 		slices.Equal(s.Accounts, o.Accounts) && s.Drop == o.Drop && s.Drain == o.Drain && s.Why == o.Why && s.Errant.Equal(o.Errant) && s.Inject.Equal(o.Inject)
 }
 

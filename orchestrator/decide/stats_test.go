@@ -13,6 +13,7 @@ type stats struct {
 	Rewinds, RewindsRefused, Joins, Leaves, Renewals   int
 	Switched, SwitchedBack                             int
 	ByHand, RefusedRequests, Overrides, Held           int
+	Adoptions                                          int
 	Elections, Refused, Orphans, Clones, Restores      int
 	Abandoned, Superseded, ChosenAgain, EndOpen, Waits int
 }
@@ -95,9 +96,9 @@ func (s stats) String() string {
   removals %d, restarts of mysqld %d, changes of k %d (raised by proof %d)
   suspensions %d (opened alone %d), resumptions %d, rewinds %d (refused %d), servers built anew %d, joined %d, left %d, new terms of a lone primary %d
   switchovers %d (others came to nothing %d), failovers by hand %d (with loss allowed %d), requests refused %d, judgements that held a failover back %d
-  elections %d, transactions refused by their guards %d, late ones %d, etcd restored %d
+  adoptions %d, elections %d, transactions refused by their guards %d, late ones %d, etcd restored %d
   in the end %d clusters were open, %d waited by name`,
 		s.Steps, s.Events, s.Failovers, s.AsyncFailovers, s.ChosenAgain, s.Superseded, s.Abandoned,
 		s.Removals, s.Restarts, s.Acks, s.AcksRaised, s.Suspended, s.Alone, s.Resumed, s.Rewinds, s.RewindsRefused, s.Clones, s.Joins, s.Leaves, s.Renewals, s.Switched, s.SwitchedBack, s.ByHand, s.Overrides, s.RefusedRequests, s.Held,
-		s.Elections, s.Refused, s.Orphans, s.Restores, s.EndOpen, s.Waits)
+		s.Adoptions, s.Elections, s.Refused, s.Orphans, s.Restores, s.EndOpen, s.Waits)
 }

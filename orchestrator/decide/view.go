@@ -172,6 +172,10 @@ type Live struct {
 	Receiver ReceiverState `json:"receiver,omitempty"`
 	Applier  ReceiverState `json:"applier,omitempty"`
 	Source   string        `json:"source,omitempty"`
+	// SourceUUID is the server_uuid of who answered there last, empty for nobody.
+	SourceUUID string `json:"source_uuid,omitempty"`
+	// Waits says that its own commits wait for replicas.
+	Waits bool `json:"waits,omitempty"`
 	// ReceiverError and ApplierError are MySQL's, code and text; code 0: none.
 	ReceiverErrno int    `json:"receiver_errno,omitempty"`
 	ReceiverError string `json:"receiver_error,omitempty"`

@@ -358,7 +358,7 @@ func (w *world) probe(h *host) {
 func (w *world) figures(h *host) Live {
 	l := Live{Server: h.name, Process: h.process(), StartID: h.startID(), Answers: h.mysqld && !h.frozen, ReadOnly: h.ro, SuperReadOnly: h.sro,
 		Executed: h.executed, Received: h.received, Source: h.source, Receiver: ReceiverOff, Applier: ReceiverOn,
-		Acks: h.acks, AckEnabled: h.wish, LagKnown: true, ContactAge: w.now.Sub(h.contact), OpenTerm: h.open, CommitAge: w.now.Sub(h.committed),
+		Acks: h.acks, AckEnabled: h.wish, Waits: h.semisync, LagKnown: true, ContactAge: w.now.Sub(h.contact), OpenTerm: h.open, CommitAge: w.now.Sub(h.committed),
 		CommitKnown: !h.proved.IsZero() && h.open != 0, CommitReadAge: w.now.Sub(h.proved), RecordSeen: h.recordSeen}
 	if h.receiver {
 		l.Receiver = ReceiverConnecting

@@ -73,6 +73,32 @@ func grants() []string {
 	}
 }
 
+// ControlPrivileges returns the global privileges of the control account, as
+// information_schema.USER_PRIVILEGES names them.
+func ControlPrivileges() (names []string) {
+	for _, grant := range grants() {
+		list, global := strings.CutPrefix(grant, "GRANT ")
+		list, _, all := strings.Cut(list, " ON *.* TO ")
+		if global && all {
+			names = append(names, strings.Split(list, ", ")...)
+		}
+	}
+	return names
+}
+
+// ControlSQL returns the statements that make the control account of a server that
+// runs already, or give an existing one a new password, without a trace in the binary
+// log where that is off for the session; and the password.
+func ControlSQL(user string) (statements []string, password string, err error) {
+	if err := checkUser(user); err != nil {
+		return nil, "", err
+	}
+	if password, err = newPassword(); err != nil {
+		return nil, "", err
+	}
+	return controlSQL(user, password)[1:], password, nil
+}
+
 // controlSQL makes the control account, or sets it right, without a trace in
 // the binary log: each server has its own.
 func controlSQL(user, password string) []string {

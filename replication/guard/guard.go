@@ -58,6 +58,9 @@ type Options struct {
 	// CloneFile is where the daemon notes that the server is being cloned; empty
 	// for nowhere.
 	CloneFile string
+	// Attach watches over a mysqld that runs already and was started without a
+	// guard; nothing is started, and Args are not used.
+	Attach bool
 	// AsIs starts a dead primary without asking. Its crash recovery then commits
 	// what was never acknowledged, and the server may have to be built anew.
 	AsIs bool
@@ -96,7 +99,7 @@ type Options struct {
 
 func (o Options) complete() (Options, error) {
 	switch {
-	case len(o.Args) == 0:
+	case len(o.Args) == 0 && !o.Attach:
 		return o, errors.New("start mysqld: no program given")
 	case o.RunFile == "" || o.DataDir == "" || o.Socket == "":
 		return o, errors.New("start mysqld: run file, data directory and socket must be given")
@@ -155,6 +158,16 @@ func Run(ctx context.Context, o Options) (int, error) {
 		return 0, err
 	}
 	defer lock.Close() // A mysqld that is left holds it on.
+	if o.Attach {
+		c, err := attach(ctx, o)
+		if err != nil {
+			return 0, err
+		}
+		return supervise(ctx, o, c, nil)
+	}
+	if err := awaitFormer(ctx, o.RunFile, o.Logger); err != nil {
+		return 0, err
+	}
 	args, err := harmlessArgs(o)
 	if err != nil {
 		return 0, err
@@ -182,16 +195,6 @@ func Run(ctx context.Context, o Options) (int, error) {
 			return 0, err
 		}
 	}
-	return supervise(ctx, o, args, lock, rewound)
-}
-
-// supervise starts mysqld, which inherits the lock, and returns when it is gone.
-func supervise(ctx context.Context, o Options, args []string, lock *os.File, rewound *process.Rewind) (int, error) {
-	db, err := openSocket(o)
-	if err != nil {
-		return 0, err
-	}
-	defer db.Close() // No connection is left by then.
 	if rewound != nil {
 		rewound.State = process.RewindStarted
 		if err := process.WriteRewind(o.RewindFile, *rewound); err != nil {
@@ -202,11 +205,21 @@ func supervise(ctx context.Context, o Options, args []string, lock *os.File, rew
 	if err != nil {
 		return 0, err
 	}
+	return supervise(ctx, o, c, rewound)
+}
+
+// supervise watches over mysqld and returns when it is gone.
+func supervise(ctx context.Context, o Options, c *child, rewound *process.Rewind) (int, error) {
+	db, err := openSocket(o)
+	if err != nil {
+		return 0, errors.Join(err, c.abandon())
+	}
+	defer db.Close() // No connection is left by then.
 	if err := process.WriteRunFile(o.RunFile, c.run); err != nil {
 		// Nobody could fence a mysqld without a run file.
-		return 0, errors.Join(err, c.kill())
+		return 0, errors.Join(err, c.abandon())
 	}
-	o.Logger.Info("mysqld started", "pid", c.run.PID, "start_id", c.run.StartID)
+	o.Logger.Info(c.arrival(), "pid", c.run.PID, "start_id", c.run.StartID)
 
 	k := startKeeper(ctx, o, c, db)
 	var watching sync.WaitGroup
@@ -250,8 +263,11 @@ const restartStatus = 16
 // noteLetGo notes that mysqld has stopped politely and was not asked here: what
 // waited for replicas may have been answered OK (S10).
 func noteLetGo(o Options, c *child) error {
-	if o.LetGoFile == "" || c.state == nil || c.state.ExitCode() != 0 && c.state.ExitCode() != restartStatus {
+	if o.LetGoFile == "" {
 		return nil
+	}
+	if politely, err := endedPolitely(o, c); err != nil || !politely {
+		return err
 	}
 	o.Logger.Error("mysqld was stopped past its gate: commits that waited for replicas may have been answered OK", "start_id", c.run.StartID)
 	return process.WriteLetGo(o.LetGoFile, process.LetGo{StartID: c.run.StartID, At: time.Now()})
@@ -259,6 +275,10 @@ func noteLetGo(o Options, c *child) error {
 
 // status waits for nothing: the child is gone.
 func (c *child) status(log *slog.Logger) (int, error) {
+	if c.attached && c.waitErr == nil {
+		log.Info("mysqld is gone", "start_id", c.run.StartID)
+		return 0, nil
+	}
 	if c.state == nil {
 		return 0, fmt.Errorf("wait for mysqld %s: %w", c.run.StartID, c.waitErr)
 	}

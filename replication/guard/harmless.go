@@ -143,3 +143,29 @@ func impliedValue(name string) (string, string) {
 	}
 	return strings.TrimPrefix(name, "enable_"), "ON"
 }
+
+// Contradicts returns the rule of the gate that a variable's value contradicts, as an
+// argument; empty for none.
+func Contradicts(variable, value string) string {
+	name := strings.ToLower(strings.ReplaceAll(variable, "-", "_"))
+	for _, r := range rules() {
+		if r.is(name) && !r.allows(value) {
+			return r.arg()
+		}
+	}
+	return ""
+}
+
+// Overrides likewise returns the rule that an argument of mysqld, or a line of an
+// option file written as one, contradicts.
+func Overrides(option string) string {
+	name, value, given := strings.Cut(strings.TrimLeft(option, "-"), "=")
+	name = strings.TrimPrefix(strings.ToLower(strings.ReplaceAll(name, "-", "_")), "loose_")
+	if !given {
+		name, value = impliedValue(name)
+	}
+	if name == "log_error_verbosity" {
+		return "" // What the gate reads from the log is its own affair.
+	}
+	return Contradicts(name, value)
+}

@@ -16,9 +16,11 @@ import (
 // child is a started mysqld.
 type child struct {
 	run process.RunFile
-	// uid is the user that mysqld runs as.
-	uid  uint32
-	proc *os.Process
+	// uid is the user that mysqld runs as; not known of one that was attached.
+	uid uint32
+	// attached: somebody else started it, and nobody here reaps it.
+	attached bool
+	proc     *os.Process
 	// exited is closed when the process is gone and reaped; state and waitErr
 	// are set before.
 	exited  chan struct{}
@@ -80,6 +82,23 @@ func (c *child) parent(cmd *exec.Cmd, started chan<- error) {
 	started <- nil
 	c.waitErr = cmd.Wait() // Not zero is an error here; the state tells more.
 	c.state = cmd.ProcessState
+}
+
+// abandon is what happens to a mysqld that cannot be watched over. One that the
+// guard has started is killed: nobody could fence it.
+func (c *child) abandon() error {
+	if c.attached {
+		return nil
+	}
+	return c.kill()
+}
+
+// arrival says how the guard has come to it.
+func (c *child) arrival() string {
+	if c.attached {
+		return "attached to a mysqld that was started without a guard"
+	}
+	return "mysqld started"
 }
 
 // kill kills mysqld and returns when it is reaped.

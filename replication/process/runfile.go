@@ -33,6 +33,8 @@ type RunFile struct {
 	Started time.Time `json:"started"`
 	// GuardPID is the process id of the guard.
 	GuardPID int `json:"guard_pid"`
+	// Attached says that the guard did not start it.
+	Attached bool `json:"attached,omitempty"`
 }
 
 // Describe returns the run file of a process that was started by the caller
