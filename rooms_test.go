@@ -63,6 +63,8 @@ var rooms = map[string]room{
 		"it only listens to events"},
 	"config": {[]string{"orchestrator/decide"}, nil,
 		"a file is checked without anything running"},
+	"hooks": {[]string{"orchestrator/decide"}, nil,
+		"it is handed what has happened, and nothing waits for it"},
 	"doctor": {[]string{"orchestrator/decide", "replication", "replication/guard"}, nil,
 		"it judges facts that others have read, and can be asked about any server"},
 	"certs": {[]string{"orchestrator/decide", "config"}, nil,

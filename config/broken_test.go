@@ -59,6 +59,7 @@ func brokenFiles() []broken {
 		{name: "fewer servers than required acks and a primary are refused", file: "too_few_servers"},
 		{name: "a negative number of sessions is refused", file: "max_sessions"},
 		{name: "a number that is too large is refused", file: "number"},
+		{name: "a hook that cannot be told, or would tell in plaintext, is refused", file: "hooks"},
 		{name: "an unknown level or format is refused", file: "log"},
 		{name: "a user name that MySQL would not take is refused", file: "control_user"},
 		{name: "a socket path too long for the kernel is refused", file: "long_socket"},

@@ -79,6 +79,9 @@ type Config struct {
 	RequiredAcks int `yaml:"required_acks"`
 	// Timings are the periods and deadlines, checked against each other.
 	Timings Timings `yaml:"timings"`
+	// Hooks are told what happens; those of the cluster's events on every host that
+	// may lead, the same list.
+	Hooks []Hook `yaml:"hooks"`
 	// Log is the daemon's log.
 	Log Log `yaml:"log"`
 
@@ -253,6 +256,29 @@ type Timings struct {
 	// ReplicaNetTimeout is mysqld's replica_net_timeout, whole seconds;
 	// default 10 s.
 	ReplicaNetTimeout time.Duration `yaml:"replica_net_timeout"`
+}
+
+// Hook is a program or a web address that is told what happens.
+type Hook struct {
+	// Name is its own; how far it was told is kept under it, in etcd.
+	Name string `yaml:"name"`
+	// On are the kinds of events that it is told of: failover, switchover, in-sync,
+	// fence; default all.
+	On []string `yaml:"on"`
+	// Command is a program, by its whole path, and its arguments. It gets the event
+	// as JSON on its standard input.
+	Command []string `yaml:"command"`
+	// URL is an https address that the event is posted to; http only on this host.
+	URL string `yaml:"url"`
+	// TokenFile holds what stands after "Bearer" in the request, readable by its owner
+	// alone; CA the certificates that the address is verified against, default the
+	// system's.
+	TokenFile string `yaml:"token_file"`
+	CA        string `yaml:"ca"`
+	// Timeout bounds one attempt; default 10 s. Tries is how often one event is tried
+	// at most, with pauses from one second to one minute; default 5.
+	Timeout time.Duration `yaml:"timeout"`
+	Tries   int           `yaml:"tries"`
 }
 
 // Log is the daemon's log.

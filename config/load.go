@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -157,6 +158,20 @@ func (r *reader) derive(dir string) {
 	} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
+		}
+	}
+	for i := range c.Hooks {
+		h := &c.Hooks[i]
+		for _, p := range []*string{&h.TokenFile, &h.CA} {
+			if *p != "" && !filepath.IsAbs(*p) {
+				*p = filepath.Join(dir, *p)
+			}
+		}
+		if h.Timeout == 0 {
+			h.Timeout = 10 * time.Second
+		}
+		if !r.given(fmt.Sprintf("hooks[%d].tries", i)) {
+			h.Tries = 5
 		}
 	}
 	if !r.given("mysql.control_password_file") {

@@ -93,6 +93,9 @@ func (k Keys) PolicyVersion(version uint64) string {
 	return fmt.Sprintf("%s%020d", k.PolicyVersionPrefix(), version)
 }
 
+// Hook is the key of how far the events of the cluster were delivered to a hook.
+func (k Keys) Hook(name string) string { return k.root + "hooks/" + url.PathEscape(name) }
+
 // HistoryPrefix is the prefix of the history.
 func (k Keys) HistoryPrefix() string { return k.root + "history/" }
 

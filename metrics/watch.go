@@ -17,6 +17,7 @@ type watch struct {
 	unproven *prometheus.HistogramVec
 	rejoins  *prometheus.CounterVec
 	cloning  prometheus.Histogram
+	hooks    *prometheus.CounterVec
 }
 
 func newWatch() *watch {
@@ -30,13 +31,14 @@ func newWatch() *watch {
 		unproven: histograms("fence_since_proof_seconds", "The time from the last proof that the local server was the primary of the newest term until it was fenced and proven not writable, by cause.",
 			[]float64{.25, .5, 1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 30}, "cause"),
 		rejoins: counters("rejoins_total", "What was done to let the local server come back with the primary's data, by way: what it had beyond that was rewound, could not be, or was replaced by a clone.", "way"),
+		hooks:   counters("hook_events_total", "Events that this daemon told a hook of, by hook and by result: delivered, or given up after all tries.", "hook", "result"),
 		cloning: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "clone_seconds",
 			Help: "How long building the local server anew as a clone took, mysqld's restart included.", Buckets: []float64{1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600}}),
 	}
 }
 
 func (w *watch) all() []prometheus.Collector {
-	return []prometheus.Collector{w.probes, w.failures, w.fences, w.fencing, w.unproven, w.rejoins, w.cloning}
+	return []prometheus.Collector{w.probes, w.failures, w.fences, w.fencing, w.unproven, w.rejoins, w.cloning, w.hooks}
 }
 
 // WatchServer makes the metrics of a kind of probe of a server exist before its
@@ -75,6 +77,28 @@ func (r *Registry) Fenced(cause string, took, sinceProof time.Duration) {
 	r.watch.fencing.WithLabelValues(cause).Observe(took.Seconds())
 	r.watch.unproven.WithLabelValues(cause).Observe(sinceProof.Seconds())
 }
+
+// WatchHook makes the metrics of a hook exist before it is told of anything.
+func (r *Registry) WatchHook(hook string) {
+	for _, result := range []string{resultDelivered, resultGivenUp} {
+		r.watch.hooks.WithLabelValues(hook, result)
+	}
+}
+
+// Hooked reports that a hook was told of an event, or that this was given up.
+func (r *Registry) Hooked(hook string, delivered bool) {
+	result := resultGivenUp
+	if delivered {
+		result = resultDelivered
+	}
+	r.watch.hooks.WithLabelValues(hook, result).Inc()
+}
+
+// The results of telling a hook.
+const (
+	resultDelivered = "delivered"
+	resultGivenUp   = "given up"
+)
 
 // WatchRejoins makes the metrics of all ways back exist before the first.
 func (r *Registry) WatchRejoins(ways []string) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,6 +31,8 @@ type elector struct {
 	account decide.Account
 	started time.Time
 	yield   chan struct{}
+	// couriers tell the hooks of what this host has led; they end with the daemon.
+	couriers sync.WaitGroup
 }
 
 // newElector dials the probes of all servers with this host's own account.
@@ -52,6 +55,7 @@ func newElector(d *daemon) (_ *elector, err error) {
 }
 
 func (e *elector) close() {
+	e.couriers.Wait()
 	e.remotes.each(func(r *replication.Remote) {
 		r.Close() //nolint:errcheck // nothing depends on how the connection ends
 	})
@@ -150,7 +154,8 @@ func (e *elector) campaign(ctx context.Context) error {
 			e.d.awaitBelonging(term, false)
 		}()
 		err := election.Campaign(term, e.d.client, election.CampaignOptions{Key: e.d.keys.Leader(), Value: []byte(cfg.Name),
-			TTL: cfg.Timings.LeaderLease, Delay: e.holdBack, Yield: e.yield, Name: cfg.Name, Logger: e.d.log}, e.lead)
+			TTL: cfg.Timings.LeaderLease, Delay: e.holdBack, Yield: e.yield, Name: cfg.Name, Logger: e.d.log},
+			func(leading context.Context, l election.Leader) error { return e.lead(ctx, leading, l) })
 		end()
 		if err != nil && ctx.Err() == nil {
 			return err
@@ -159,10 +164,12 @@ func (e *elector) campaign(ctx context.Context) error {
 	return nil
 }
 
-func (e *elector) lead(ctx context.Context, l election.Leader) error {
+// lead does so until leading ends; ctx is the daemon's.
+func (e *elector) lead(ctx, leading context.Context, l election.Leader) error {
 	e.d.metrics.SetLeader(true)
 	defer e.d.metrics.SetLeader(false)
-	return e.leader.Lead(ctx, l)
+	e.couriers.Go(func() { e.d.courier.Lead(ctx, leading, journal{e.d, l}) }) // Nothing waits for a hook.
+	return e.leader.Lead(leading, l)
 }
 
 // register keeps this daemon's lease.

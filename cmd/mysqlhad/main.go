@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Flags: []cli.Flag{configFlag},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usage("mysqlhad takes no argument %q; commands are guard, init and adopt", c.Args().First())
+				return usage("mysqlhad takes no argument %q; commands are guard, init, adopt and hooks", c.Args().First())
 			}
 			cfg, log, err := prepare(c, stderr)
 			if err != nil {
@@ -64,6 +64,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			{Name: "guard", Usage: "start mysqld harmless and stop it safely", ArgsUsage: "-- mysqld ARGUMENTS...", Flags: []cli.Flag{configFlag, asIsFlag, attachFlag},
 				Action: func(c *cli.Context) (err error) { code, err = runGuard(c, stderr); return err }},
 			adoptCommand([]cli.Flag{configFlag}, func(c *cli.Context) error { return runAdopt(c, os.Stdin, stdout, stderr) }),
+			hooksCommand([]cli.Flag{configFlag}, stdout, stderr),
 			{Name: "init", Usage: "make a new server in an empty data directory", ArgsUsage: "-- mysqld ARGUMENTS...", Flags: []cli.Flag{configFlag},
 				Action: func(c *cli.Context) error { return runInit(c, stderr) }},
 		},

@@ -62,7 +62,7 @@ func (m *memberRole) memberOptions(e *elector, replicationPassword string) membe
 		Replication: member.Replication{User: replication.ReplicationUser(cfg.Name), Password: replicationPassword, CAFile: cfg.TLS.CA,
 			SourceHeartbeat: cfg.Timings.SourceHeartbeat, NetTimeout: cfg.Timings.ReplicaNetTimeout},
 		ProbeInterval: cfg.Timings.ProbeInterval, HeartbeatRow: cfg.Timings.HeartbeatRow, Detection: cfg.Timings.Detection,
-		FenceDeadline: cfg.Timings.FenceDeadline, Logger: m.d.log, Events: m.d.metrics,
+		FenceDeadline: cfg.Timings.FenceDeadline, Logger: m.d.log, Events: memberEvents{m.d.metrics, m.d},
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/mysqlha/mysqlha/certs"
 	"github.com/mysqlha/mysqlha/config"
 	"github.com/mysqlha/mysqlha/election"
+	"github.com/mysqlha/mysqlha/hooks"
 	"github.com/mysqlha/mysqlha/member"
 	"github.com/mysqlha/mysqlha/metrics"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
@@ -42,6 +43,7 @@ type daemon struct {
 	peers   *dialled[*api.Client] // the daemons' APIs
 	elector *elector              // nil with neither member nor witness
 	member  *memberRole           // nil without the role
+	courier *hooks.Courier
 	// configured are the servers with which a cluster begins.
 	configured []decide.Server
 }
@@ -77,6 +79,10 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error
 	defer d.client.Close() //nolint:errcheck // nothing depends on how the connection ends
 	d.bus = bus.New(d.client, d.keys, cfg.Name, log)
 	d.peers = d.newPeers()
+	d.courier = hooks.NewCourier(hooksOf(cfg), told{d.metrics}, log)
+	for _, h := range cfg.Hooks {
+		d.metrics.WatchHook(h.Name)
+	}
 	return d.run(ctx)
 }
 
@@ -113,6 +119,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	group.Go(func() error { return d.bus.Run(ctx) })
 	group.Go(func() error { return d.preferEtcd(ctx) })
+	group.Go(func() error { return d.courier.Run(ctx) })
 	if d.etcd != nil {
 		group.Go(func() error { return d.etcd.run(ctx) })
 	}

@@ -43,6 +43,7 @@ type layout struct {
 	EtcdToken    string        `json:"etcd_token"`
 	BufferPool   string        `json:"buffer_pool"`
 	PortBase     int           `json:"port_base"`
+	Config       string        `json:"config,omitempty"`
 	RestartDelay time.Duration `json:"restart_delay_ns"`
 	Network      *Network      `json:"network,omitempty"`
 	Durability   string        `json:"durability,omitempty"`

@@ -55,6 +55,8 @@ type Options struct {
 	// Mysqlha and Mysqlhad are the programs to run; default: this one, if it is
 	// called mysqlha, and the one beside it.
 	Mysqlha, Mysqlhad string
+	// Config is added to the configuration of every host.
+	Config string
 	// RestartDelay is how long the supervisor waits before it starts again what
 	// ended; default 1 s.
 	RestartDelay time.Duration

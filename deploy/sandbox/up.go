@@ -86,7 +86,7 @@ func prepare(o Options) (l layout, made bool, err error) {
 		return layout{}, false, fmt.Errorf("making a sandbox: %s holds something else; name an empty or a new folder with --dir", o.Dir)
 	}
 	return layout{dir: o.Dir, MySQLD: o.MySQLD, Mysqlha: o.Mysqlha, Mysqlhad: o.Mysqlhad, Servers: o.Servers, Spares: o.Spares, Witness: o.witness(),
-		Etcd: o.Etcd, EtcdToken: rand.Text(), BufferPool: o.BufferPool, PortBase: o.PortBase, RestartDelay: o.RestartDelay,
+		Etcd: o.Etcd, EtcdToken: rand.Text(), BufferPool: o.BufferPool, PortBase: o.PortBase, RestartDelay: o.RestartDelay, Config: o.Config,
 		Network: o.Network, Durability: o.Durability, RequiredAcks: o.RequiredAcks}, true, nil
 }
 
