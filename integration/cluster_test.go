@@ -20,6 +20,7 @@ import (
 	"github.com/mysqlha/mysqlha/deploy/sandbox"
 	"github.com/mysqlha/mysqlha/deploy/sandbox/load"
 	"github.com/mysqlha/mysqlha/election"
+	"github.com/mysqlha/mysqlha/hooks"
 	"github.com/mysqlha/mysqlha/integration/harness"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
 )
@@ -262,7 +263,8 @@ func TestS9_EtcdDownAndAcknowledgementsFlowingCutsNobody(t *testing.T) {
 // A primary that neither reaches etcd nor gets acknowledgements closes itself
 // within the fence deadline and what closing takes (S9).
 func TestS9_AnIsolatedPrimaryClosesItself(t *testing.T) {
-	s := harness.Start(t, sandbox.Options{})
+	told := filepath.Join(t.TempDir(), "told")
+	s := harness.Start(t, sandbox.Options{Config: fmt.Sprintf("hooks:\n  - {name: told, on: [fence], command: [/bin/sh, -c, \"cat >> %s; echo >> %[1]s\"]}\n", told)})
 	before := record(t, s)
 	db := openLocal(t, s, before.Primary)
 	for _, name := range others(s, before.Primary) {
@@ -276,6 +278,9 @@ func TestS9_AnIsolatedPrimaryClosesItself(t *testing.T) {
 	if took < 3*time.Second {
 		t.Errorf("closed after %s: long before the fence deadline of 5s, a blip would cut it", took)
 	}
+	awaitTold(t, told, func(all []hooks.Event) bool { // By a host that has nobody else to talk to.
+		return len(all) == 1 && all[0].Kind == hooks.KindFence && all[0].Server == before.Primary && all[0].Cause != ""
+	})
 	for _, name := range others(s, before.Primary) {
 		signal(t, s, name, syscall.SIGCONT)
 		signal(t, s, name+"/daemon", syscall.SIGCONT)
