@@ -70,8 +70,11 @@ type Server struct {
 	API     string `json:"api"`
 	// Role is its role.
 	Role Role `json:"role"`
-	// Member says that its daemon's lease lives.
-	Member bool `json:"member"`
+	// Member says that its daemon's lease lives, Version is that daemon's, and Started
+	// when it began; empty and zero where the lease does not live.
+	Member  bool      `json:"member"`
+	Version string    `json:"version,omitempty"`
+	Started time.Time `json:"started,omitzero"`
 	// State is a word or two for a table; StateOf derives it.
 	State State `json:"state"`
 	// InSync says that the record lists it in the in-sync set.

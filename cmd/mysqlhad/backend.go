@@ -56,9 +56,9 @@ func (b *backend) Cluster(ctx context.Context) (api.Cluster, error) {
 	var wg sync.WaitGroup
 	for i, server := range servers {
 		one := &c.Servers[i]
-		_, lives := s.Members[server.Name]
+		m, lives := s.Members[server.Name]
 		spec := s.Specs[server.Name]
-		*one = api.Server{Name: server.Name, Address: server.MySQL, API: server.API, Member: lives,
+		*one = api.Server{Name: server.Name, Address: server.MySQL, API: server.API, Member: lives, Version: m.Version, Started: m.Started,
 			Goal: spec.Goal, Status: s.Statuses[server.Name], Errant: spec.Errant}
 		wg.Go(func() {
 			askCtx, cancel := context.WithTimeout(ctx, askTimeout)
