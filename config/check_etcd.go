@@ -97,6 +97,9 @@ func (r *reader) checkListeners() {
 	if c.HasRole(RoleRedirector) {
 		one("redirect.write", c.Redirect.Write, listen)
 		one("redirect.read", c.Redirect.Read, listen)
+		if c.Redirect.API != "" {
+			one("redirect.api", c.Redirect.API, listen)
+		}
 	}
 	if c.HasRole(RoleEtcd) {
 		one("etcd.embedded.listen_client", c.Etcd.Embedded.ListenClient, listenEtcd)

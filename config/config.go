@@ -213,6 +213,12 @@ type Redirect struct {
 	Read string `yaml:"read"`
 	// Hold is how long a new session waits for a primary; default 10 s.
 	Hold time.Duration `yaml:"hold"`
+	// Drain is how long sessions may go on after the redirector was told to stop;
+	// default 10 s.
+	Drain time.Duration `yaml:"drain"`
+	// API is the address of the HTTPS endpoint of a redirector that runs as a unit of
+	// its own on the host of another daemon; empty for none.
+	API string `yaml:"api"`
 	// ReadFallback sends reads to the primary when no replica is fresh;
 	// default true.
 	ReadFallback bool `yaml:"read_fallback"`
@@ -334,7 +340,7 @@ func defaults() *Config {
 		MySQL:        MySQL{ControlUser: "mysqlha"},
 		Etcd:         Etcd{Embedded: Embedded{Heartbeat: 100 * time.Millisecond, Election: 500 * time.Millisecond}},
 		API:          API{Listen: ":8008"},
-		Redirect:     Redirect{Write: ":6446", Read: ":6447", Hold: 10 * time.Second, ReadFallback: true, MaxLag: 10 * time.Second},
+		Redirect:     Redirect{Write: ":6446", Read: ":6447", Hold: 10 * time.Second, Drain: 10 * time.Second, ReadFallback: true, MaxLag: 10 * time.Second},
 		Durability:   DurabilityLossless,
 		RequiredAcks: 1,
 		MaxLag:       30 * time.Second,

@@ -355,7 +355,7 @@ func TestS2S3_ARunningClusterIsAdoptedWithoutStoppingWrites(t *testing.T) {
 		}
 		config := h.path(host, "mysqlhad.yaml")
 		guards[host] = h.run(fmt.Sprintf("guard%d", host+1), filepath.Join(h.bin, "mysqlhad"), "guard", "--attach", "--config", config)
-		h.run(fmt.Sprintf("daemon%d", host+1), filepath.Join(h.bin, "mysqlhad"), "--config", config)
+		h.run(fmt.Sprintf("daemon%d", host+1), filepath.Join(h.bin, "mysqlhad"), "--config", config, "--without", "redirector")
 	}
 	if out, code := h.mysqlha("bootstrap", "--dry-run"); code != 3 || !strings.Contains(out, "--adopt") {
 		t.Errorf("a new cluster on servers that hold data: %d", code)
@@ -385,6 +385,7 @@ func TestS2S3_ARunningClusterIsAdoptedWithoutStoppingWrites(t *testing.T) {
 	if n := load.errors.Load(); n > 0 {
 		t.Errorf("%d writes of the application failed", n)
 	}
+	h.replaceTheRedirector()
 	h.restartThroughTheGate(1, guards[1])
 
 	// A gate that was told of the running mysqld by nobody but the run file waits for
@@ -418,6 +419,64 @@ func until(ctx context.Context, so func() bool) error {
 		}
 	}
 	return nil
+}
+
+// replaceTheRedirector has one as a unit of its own, and a successor of it begin before
+// it stops: a session goes on, and nobody finds the port closed.
+func (h *handMade) replaceTheRedirector() {
+	t := h.t
+	t.Helper()
+	unit := func(name string) *exec.Cmd {
+		return h.run(name, filepath.Join(h.bin, "mysqlhad"), "--only", "redirector", "--config", h.path(0, "mysqlhad.yaml"))
+	}
+	db, err := sql.Open("mysql", fmt.Sprintf("app:App-by-hand-1@tcp(127.0.0.1:%d)/shop?tls=skip-verify", h.port(0, handMadeWrite)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxIdleConns(0)
+	first := unit("redirector")
+	var kept *sql.Conn
+	within(t, "a session through it", func(ctx context.Context) error {
+		return poll(ctx, func() (err error) { kept, err = db.Conn(ctx); return err })
+	})
+	unit("successor")
+	within(t, "the successor serves", func(ctx context.Context) error {
+		return poll(ctx, func() error {
+			if log := sandbox.Tail(filepath.Join(h.dir, "successor.log"), 5); !strings.Contains(log, "daemon started") {
+				return fmt.Errorf("its log: %s", log)
+			}
+			return nil
+		})
+	})
+	if err := first.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "it drains", func(ctx context.Context) error {
+		return poll(ctx, func() error {
+			if err := db.PingContext(ctx); err != nil { // In a session of its own.
+				t.Errorf("a new session: %v", err)
+			}
+			if log := sandbox.Tail(filepath.Join(h.dir, "redirector.log"), 5); !strings.Contains(log, "draining") {
+				return fmt.Errorf("its log: %s", log)
+			}
+			return nil
+		})
+	})
+	if _, err := kept.ExecContext(t.Context(), "INSERT INTO orders VALUES (99, 1)"); err != nil {
+		t.Errorf("the session that was there: %v", err)
+	}
+	if err := kept.Close(); err != nil {
+		t.Error(err)
+	}
+	within(t, "it ends with its last session", func(ctx context.Context) error {
+		return poll(ctx, func() error {
+			if log := sandbox.Tail(filepath.Join(h.dir, "redirector.log"), 5); !strings.Contains(log, "daemon ends") {
+				return fmt.Errorf("its log: %s", log)
+			}
+			return nil
+		})
+	})
 }
 
 // guard starts the gate of a host, which starts its mysqld.

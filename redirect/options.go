@@ -49,6 +49,8 @@ type Options struct {
 	WriteListen, ReadListen string
 	// Hold is how long after its acceptance a connection waits for a server; 0 means DefaultHold.
 	Hold time.Duration
+	// Drain is how long sessions may go on after the redirector was told to stop; 0 cuts them at once.
+	Drain time.Duration
 	// DialTimeout bounds one dial to a server; 0 means DefaultDialTimeout.
 	DialTimeout time.Duration
 	// ReadFallback sends reads to the primary when no replica is fresh or none can be reached.
@@ -70,6 +72,9 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.Hold < 0 {
 		faults = append(faults, fmt.Errorf("hold is %s", o.Hold))
+	}
+	if o.Drain < 0 {
+		faults = append(faults, fmt.Errorf("drain is %s", o.Drain))
 	}
 	if o.DialTimeout < 0 {
 		faults = append(faults, fmt.Errorf("dial timeout is %s", o.DialTimeout))

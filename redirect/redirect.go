@@ -66,8 +66,9 @@ func (r *Redirector) Listen() error {
 	return nil
 }
 
-// Run serves until ctx ends. Then it closes the ports and cuts all sessions, and returns after all of its goroutines
-// have ended: nil, since being stopped is no error. It fails if Listen did not succeed before or if it was called before.
+// Run serves until ctx ends. Then it closes the ports, lets sessions go on for as long as Options.Drain says, under the
+// routes that come meanwhile, cuts what is left, and returns after all of its goroutines have ended: nil, since being
+// stopped is no error. It fails if Listen did not succeed before or if it was called before.
 func (r *Redirector) Run(ctx context.Context) error {
 	if r.listeners == nil {
 		return errors.New("redirect: run without listen")
@@ -78,20 +79,53 @@ func (r *Redirector) Run(ctx context.Context) error {
 	// The first route stands before the first connection is accepted.
 	changed := r.router.Changed()
 	r.table.apply(r.router.Route())
-	r.wait.Go(func() { r.follow(ctx, changed) })
+	serving, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	r.wait.Go(func() { r.follow(serving, changed) })
+	var accepting sync.WaitGroup
 	for port, listener := range r.listeners {
-		r.wait.Go(func() { r.accept(ctx, port, listener) })
+		accepting.Go(func() { r.accept(ctx, serving, port, listener) })
 	}
 	<-ctx.Done()
+	for port, listener := range r.listeners {
+		// Who has been let into the queue already is served.
+		if err := listener.SetDeadline(time.Now().Add(lastAccepts)); err != nil {
+			r.opts.Logger.Warn("closing a port failed", "port", port, "error", err)
+		}
+	}
+	accepting.Wait()
 	for port, listener := range r.listeners {
 		if err := listener.Close(); err != nil {
 			r.opts.Logger.Warn("closing a port failed", "port", port, "error", err)
 		}
 	}
-	// Sessions are children of ctx, so one that opens after this finds its context ended (see table.open).
+	r.drain()
+	// Sessions are children of serving, so one that opens after this finds its context ended (see table.open).
+	end()
 	r.table.cutAll(errShutdown)
 	r.wait.Wait()
 	return nil
+}
+
+const (
+	// lastAccepts is for how long connections are still accepted that the kernel has let in before the end.
+	lastAccepts = 20 * time.Millisecond
+	// drainPoll is how often it is looked whether the last session has ended.
+	drainPoll = 20 * time.Millisecond
+)
+
+// drain returns when no session is left, or when their time is over.
+func (r *Redirector) drain() {
+	begun, left := time.Now(), r.table.count()
+	if r.opts.Drain == 0 || left == 0 {
+		return
+	}
+	r.opts.Logger.Info("draining", "sessions", left, "for", r.opts.Drain)
+	for left > 0 && time.Since(begun) < r.opts.Drain {
+		time.Sleep(drainPoll)
+		left = r.table.count()
+	}
+	r.opts.Logger.Info("drained", "left", left, "took", time.Since(begun).Round(time.Millisecond))
 }
 
 // follow hands each new route to the table, which cuts what the route forbids, and looks for silent peers.
@@ -119,14 +153,15 @@ type acceptor interface {
 	AcceptTCP() (*net.TCPConn, error)
 }
 
-// accept starts a session for each connection of one port until the listener is closed.
-func (r *Redirector) accept(ctx context.Context, port Port, listener acceptor) {
+// accept starts a session, which goes on while serving does, for each connection of one port until ctx has ended and
+// nobody is left in the queue.
+func (r *Redirector) accept(ctx, serving context.Context, port Port, listener acceptor) {
 	pause := time.Duration(0)
 	for {
 		client, err := listener.AcceptTCP()
 		if err == nil {
 			pause = 0
-			r.admit(ctx, port, client)
+			r.admit(serving, port, client)
 			continue
 		}
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {

@@ -123,7 +123,7 @@ func TestFailingAcceptsDoNotSpin(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		listener := &exhausted{}
-		r.accept(ctx, WritePort, listener)
+		r.accept(ctx, ctx, WritePort, listener)
 		// 5, 10, 20 … 640 ms make 1.3 s, then one each second.
 		if listener.accepts < 10 || listener.accepts > 20 {
 			t.Errorf("%d accepts in 10 s", listener.accepts)

@@ -2,8 +2,10 @@ package redirect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,9 +16,13 @@ func keepAlive() net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 3 * time.Second, Count: 3}
 }
 
-// listen binds one port.
+// listen binds one port, also where another redirector of the same user has it: one that is to be stopped drains while
+// its successor serves already.
 func listen(address string) (*net.TCPListener, error) {
-	config := net.ListenConfig{KeepAliveConfig: keepAlive()}
+	config := net.ListenConfig{KeepAliveConfig: keepAlive(), Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		return errors.Join(c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }), err)
+	}}
 	config.SetMultipathTCP(false) // Go's default for listeners; such connections cannot be spliced
 	listener, err := config.Listen(context.Background(), "tcp", address)
 	if err != nil {

@@ -46,6 +46,13 @@ func (t *table) add(s *session, limit int) bool {
 	return true
 }
 
+// count returns how many sessions there are, held ones included.
+func (t *table) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.sessions)
+}
+
 // remove forgets a session.
 func (t *table) remove(s *session) {
 	t.mu.Lock()

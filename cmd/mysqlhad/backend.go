@@ -197,6 +197,8 @@ func (b *backend) History(ctx context.Context, limit int) ([]decide.History, err
 func (b *backend) Ready(context.Context) error {
 	s := b.d.bus.State()
 	switch {
+	case b.d.retiring.Load():
+		return errors.New("this daemon is being stopped")
 	case !s.Loaded():
 		return errors.New("etcd has not been reached yet")
 	case !s.StaleSince.IsZero():

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/lmittmann/tint"
@@ -36,6 +37,7 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // A second signal ends what does not stop.
 	os.Exit(run(ctx, os.Args, os.Stdout, os.Stderr))
 }
 
@@ -49,13 +51,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := &cli.App{
 		Name: "mysqlhad", Usage: "keeps one MySQL cluster writable: the daemon beside each server", Version: version,
 		Writer: stdout, ErrWriter: stderr, HideHelpCommand: true,
-		Flags: []cli.Flag{configFlag},
+		Flags: []cli.Flag{configFlag,
+			&cli.StringSliceFlag{Name: "only", Usage: "of the roles of the configuration, have only this `ROLE`: a redirector as a unit of its own"},
+			&cli.StringSliceFlag{Name: "without", Usage: "have all roles of the configuration but this `ROLE`"}},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return usage("mysqlhad takes no argument %q; commands are guard, init, adopt and hooks", c.Args().First())
 			}
 			cfg, log, err := prepare(c, stderr)
 			if err != nil {
+				return err
+			}
+			if err := chooseRoles(cfg, c.StringSlice("only"), c.StringSlice("without")); err != nil {
 				return err
 			}
 			return serve(c.Context, cfg, log)
@@ -103,6 +110,27 @@ func prepare(c *cli.Context, stderr io.Writer) (*config.Config, *slog.Logger, er
 		log.Warn("configuration", "warning", w)
 	}
 	return cfg, log, nil
+}
+
+// chooseRoles keeps those roles of a host that one process of several is to have. A
+// redirector alone has an endpoint of its own, or none.
+func chooseRoles(cfg *config.Config, only, without []string) error {
+	for _, role := range append(slices.Clone(only), without...) {
+		if !cfg.HasRole(config.Role(role)) {
+			return usage("%q is not a role of this host, which has %v", role, cfg.Roles)
+		}
+	}
+	before := len(cfg.Roles)
+	cfg.Roles = slices.DeleteFunc(cfg.Roles, func(r config.Role) bool {
+		return len(only) > 0 && !slices.Contains(only, string(r)) || slices.Contains(without, string(r))
+	})
+	if len(cfg.Roles) == 0 {
+		return usage("no role is left")
+	}
+	if len(cfg.Roles) < before && !cfg.HasRole(config.RoleMember) && !cfg.HasRole(config.RoleWitness) {
+		cfg.API.Listen = cfg.Redirect.API // The other process has that of the host.
+	}
+	return nil
 }
 
 func newLogger(o config.Log, stderr io.Writer) *slog.Logger {

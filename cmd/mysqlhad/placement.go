@@ -29,7 +29,12 @@ func (e *elector) besidePrimary() (beside bool, others []string) {
 	if s.Record == nil || s.Record.Primary != e.d.cfg.Name {
 		return false, nil
 	}
-	for name := range s.Members {
+	return true, e.others()
+}
+
+// others names the daemons that live and could lead as well as this one.
+func (e *elector) others() (others []string) {
+	for name := range e.d.bus.State().Members {
 		_, server := e.d.server(name)
 		_, witness := e.d.cfg.Witness(name)
 		if name != e.d.cfg.Name && (server || witness) {
@@ -37,7 +42,7 @@ func (e *elector) besidePrimary() (beside bool, others []string) {
 		}
 	}
 	slices.Sort(others)
-	return true, others
+	return others
 }
 
 // holdBack is asked before each campaign.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -44,6 +45,10 @@ type daemon struct {
 	elector *elector              // nil with neither member nor witness
 	member  *memberRole           // nil without the role
 	courier *hooks.Courier
+	// retiring: the daemon was told to stop; drained is closed when its redirector has
+	// ended, nil without one.
+	retiring atomic.Bool
+	drained  chan struct{}
 	// configured are the servers with which a cluster begins.
 	configured []decide.Server
 }
@@ -92,8 +97,11 @@ func tlsFiles(cfg *config.Config, log *slog.Logger) certs.Files {
 		OnError: func(err error) { log.Error("TLS files are not usable, the last good ones stay in use", "error", err) }}
 }
 
-// run starts the roles and waits for all of them.
-func (d *daemon) run(ctx context.Context) error {
+// run starts the roles and waits for all of them. When asked ends, the daemon retires,
+// and only then they end.
+func (d *daemon) run(asked context.Context) error {
+	ctx, end := context.WithCancel(context.WithoutCancel(asked))
+	defer end()
 	group, ctx := errgroup.WithContext(ctx)
 	if d.cfg.HasRole(config.RoleMember) || d.cfg.HasRole(config.RoleWitness) {
 		if err := d.makeElector(ctx, group); err != nil {
@@ -104,16 +112,18 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.member != nil {
 		defer d.member.close()
 	}
-	server, err := d.newServer()
-	if err != nil {
-		return err
+	if d.cfg.API.Listen != "" {
+		server, err := d.newServer()
+		if err != nil {
+			return err
+		}
+		if err := server.Listen(); err != nil {
+			return err
+		}
+		group.Go(func() error { return server.Run(ctx) })
 	}
-	if err := server.Listen(); err != nil {
-		return err
-	}
-	group.Go(func() error { return server.Run(ctx) })
 	if d.cfg.HasRole(config.RoleRedirector) {
-		if err := d.startRedirector(ctx, group); err != nil {
+		if err := d.startRedirector(asked, ctx, group); err != nil {
 			return err
 		}
 	}
@@ -123,8 +133,17 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.etcd != nil {
 		group.Go(func() error { return d.etcd.run(ctx) })
 	}
+	group.Go(func() error {
+		defer end()
+		select {
+		case <-asked.Done():
+			d.retire(ctx)
+		case <-ctx.Done():
+		}
+		return nil
+	})
 	d.log.Info("daemon started", "name", d.cfg.Name, "roles", d.cfg.Roles, "version", version)
-	err = group.Wait()
+	err := group.Wait()
 	d.log.Info("daemon ends", "error", err)
 	return err
 }
@@ -172,10 +191,11 @@ func (d *daemon) newServer() (*api.HTTPServer, error) {
 	return api.NewServer(o)
 }
 
-func (d *daemon) startRedirector(ctx context.Context, group *errgroup.Group) error {
+// startRedirector starts what leads applications; from the end of asked on it drains.
+func (d *daemon) startRedirector(asked, ctx context.Context, group *errgroup.Group) error {
 	router := routing.New(routing.Options{Bus: d.bus, Servers: d.addresses, MaxLag: d.cfg.Redirect.MaxLag, Ask: d.ask})
 	r, err := redirect.New(router, redirect.Options{
-		WriteListen: d.cfg.Redirect.Write, ReadListen: d.cfg.Redirect.Read, Hold: d.cfg.Redirect.Hold,
+		WriteListen: d.cfg.Redirect.Write, ReadListen: d.cfg.Redirect.Read, Hold: d.cfg.Redirect.Hold, Drain: d.cfg.Redirect.Drain,
 		ReadFallback: d.cfg.Redirect.ReadFallback, MaxSessions: d.cfg.Redirect.MaxSessions, Logger: d.log,
 		Observer: metrics.NewRedirectObserver[redirect.Port, redirect.Cause, redirect.HoldOutcome, redirect.RefuseReason](d.metrics),
 	})
@@ -186,6 +206,13 @@ func (d *daemon) startRedirector(ctx context.Context, group *errgroup.Group) err
 		return err
 	}
 	group.Go(func() error { return router.Run(ctx) })
-	group.Go(func() error { return r.Run(ctx) })
+	serving, stop := context.WithCancel(ctx)
+	context.AfterFunc(asked, stop)
+	d.drained = make(chan struct{})
+	group.Go(func() error {
+		defer close(d.drained)
+		defer stop()
+		return r.Run(serving)
+	})
 	return nil
 }
