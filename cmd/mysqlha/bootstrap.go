@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,6 +85,9 @@ func (t tool) beginningOf(request decide.BootstrapRequest) func(context.Context,
 				if b.Adopt != request.Adopt {
 					return *b, &api.AnswerError{Status: 409, Reason: wrongKind(b.Adopt)}
 				}
+				if !b.Adopt {
+					return withPrimary(*b, request.Primary)
+				}
 				return *b, nil
 			}
 			if time.Until(deadline) < answerReserve {
@@ -92,6 +96,18 @@ func (t tool) beginningOf(request decide.BootstrapRequest) func(context.Context,
 			time.Sleep(pollEvery)
 		}
 	}
+}
+
+// withPrimary is the beginning of empty servers with the primary that was named here.
+func withPrimary(b decide.Beginning, primary string) (decide.Beginning, error) {
+	unnamed := func(w decide.Wait) bool { return w.Code == decide.CodeNoBootstrapPrimary }
+	switch {
+	case primary != "":
+		b.Primary, b.Problems = primary, slices.DeleteFunc(slices.Clone(b.Problems), unnamed)
+	case slices.ContainsFunc(b.Problems, unnamed):
+		return b, &usageError{"which server is to be primary first? mysqlha bootstrap --primary SERVER"}
+	}
+	return b, nil
 }
 
 func wrongKind(adopt bool) string {

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -57,7 +58,10 @@ func (d *decider) beginning() *Beginning {
 	}
 	b := &Beginning{Primary: d.firstPrimary(), Adopt: d.holdsData()}
 	if !b.Adopt {
-		b.Problems = d.waits
+		b.Problems = slices.Clone(d.waits)
+		if b.Primary == "" {
+			return b
+		}
 		b.Changes = []string{
 			fmt.Sprintf("%s: the schema mysqlha and the accounts of %s are made", b.Primary, strings.Join(d.Servers, ", ")),
 			fmt.Sprintf("%s: replicate from it, in sync", strings.Join(without(d.Servers, b.Primary), ", ")),
@@ -215,16 +219,9 @@ func (a *adoption) replica(name, primary string) {
 	}
 	from := ""
 	if where != primary && live.Source != primary {
-		from = " instead of from " + cmpOr(where, live.Source)
+		from = " instead of from " + cmp.Or(where, live.Source)
 	}
 	a.changes = append(a.changes, fmt.Sprintf("%s: replicates from %s%s as mysqlha_r_%s over TLS, super_read_only; its receiver is restarted", name, primary, from, name))
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // serverOfUUID names the server with that server_uuid, empty for none.

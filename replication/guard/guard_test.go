@@ -3,11 +3,14 @@ package guard
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -59,6 +62,7 @@ func TestRealServer(t *testing.T) {
 		"persisted variables that would undo the rules are refused and nothing starts":  testPersisted,
 		"the control account of a clone is repaired at the next start":                  testRepair,
 		"a stop past the gate is noted, one through it is not (S10)":                    testLetGo,
+		"a mysqld without a guard is attached to, and its end judged (S10)":             testAttach,
 		"a second guard waits for the first (S7, S9)":                                   testSecondGuardWaits,
 		"a dead primary waits for an answer":                                            testGateWaits,
 		"what waited for an acknowledgement is rewound, also in two goes (S7)":          testRewind,
@@ -101,6 +105,92 @@ func testLetGo(t *testing.T, tmpl *template) {
 			t.Errorf("%s: noted %t, %+v (%v)", name, found, note, err)
 		}
 	}
+}
+
+// plainly starts mysqld as somebody does who knows of no guard.
+func (s *server) plainly() *exec.Cmd {
+	s.t.Helper()
+	cmd := exec.Command(s.plan.Args[0], append(slices.Clone(s.plan.Args[1:]), "--datadir="+s.plan.DataDir, "--socket="+s.plan.Socket)...)
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = cmd.Wait() }() // Its end is seen by the guard.
+	s.t.Cleanup(func() {
+		_ = cmd.Process.Kill() // Fails only where it is gone already.
+		<-done
+	})
+	db := s.pool(controlUser, "")
+	s.await("mysqld answers", func() bool { return db.PingContext(s.t.Context()) == nil })
+	return cmd
+}
+
+func testAttach(t *testing.T, tmpl *template) {
+	s := newServer(t, tmpl)
+	dir := filepath.Dir(s.plan.RunFile)
+	s.plan.LetGo, s.plan.Term, s.plan.Rewind, s.plan.Attach = filepath.Join(dir, "let-go.json"), filepath.Join(dir, "term.json"), filepath.Join(dir, "rewind.json"), true
+	for name, tc := range map[string]struct {
+		stop        func(g *guardProcess, mysqld *exec.Cmd)
+		open, noted bool
+	}{
+		"through the guard": {func(g *guardProcess, _ *exec.Cmd) { g.stop(syscall.SIGTERM) }, true, false},
+		"SIGTERM to mysqld": {func(_ *guardProcess, m *exec.Cmd) { _ = m.Process.Signal(syscall.SIGTERM) }, true, true},
+		"SIGKILL to mysqld": {func(_ *guardProcess, m *exec.Cmd) { _ = m.Process.Kill() }, true, false},
+		"one never open":    {func(_ *guardProcess, m *exec.Cmd) { _ = m.Process.Signal(syscall.SIGTERM) }, false, false},
+	} {
+		for _, file := range []string{s.plan.LetGo, s.plan.Term} {
+			if err := os.RemoveAll(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mysqld := s.plainly()
+		g := s.startGuard()
+		s.await("the run file", func() bool {
+			run, err := process.ReadRunFile(s.plan.RunFile)
+			return err == nil && run.PID == mysqld.Process.Pid && run.Attached
+		})
+		run := s.run().StartID
+		if tc.open {
+			index := s.query(s.pool(controlUser, ""), "SELECT @@global.log_bin_index")
+			text, err := json.Marshal(process.Opened{Term: 1, Run: run, LogIndex: index})
+			if err == nil {
+				err = os.WriteFile(s.plan.Term, text, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		tc.stop(g, mysqld)
+		s.await("the guard ends", g.ended)
+		note, found, err := process.ReadLetGo(s.plan.LetGo)
+		if g.code != 0 || err != nil || found != tc.noted || found && note.StartID != run {
+			t.Errorf("%s: status %d, noted %t, %+v (%v)\n%s", name, g.code, found, note, err, s.readLog())
+		}
+	}
+	// A guard that is attached to nobody says so; one that starts waits for the other.
+	g := s.startGuard()
+	s.await("the guard ends", g.ended)
+	if g.code != 99 {
+		t.Errorf("it attached to nothing and ended with %d", g.code)
+	}
+	former := s.plainly()
+	g = s.startGuard()
+	s.await("it is attached", func() bool { return s.run().PID == former.Process.Pid })
+	if err := g.cmd.Process.Kill(); err != nil { // mysqld lives on.
+		t.Fatal(err)
+	}
+	s.await("the guard ends", g.ended)
+	s.plan.Attach, s.plan.Term = false, ""
+	next := s.startGuard()
+	s.await("it waits", func() bool { return strings.Contains(s.readLog(), "mysqld runs already") })
+	if err := former.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	s.await("it starts its own", func() bool {
+		run, err := process.ReadRunFile(s.plan.RunFile)
+		return err == nil && run.PID != former.Process.Pid && !run.Attached
+	})
+	next.stop(syscall.SIGTERM)
 }
 
 func testInitialise(t *testing.T, tmpl *template) {

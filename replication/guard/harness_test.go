@@ -45,6 +45,7 @@ type plan struct {
 	// gate. Term and Rewind go with it.
 	Answer, Term, Rewind string
 	LetGo                string
+	Attach               bool
 }
 
 func TestMain(m *testing.M) {
@@ -72,7 +73,7 @@ func beGuard(text string) int {
 func (p plan) options(log *slog.Logger) Options {
 	o := Options{Args: p.Args, RunFile: p.RunFile, DataDir: p.DataDir, Socket: p.Socket, User: controlUser,
 		Password: func() (string, error) { return readPassword(p.Password) }, Logger: log, RepairControl: p.RepairControl,
-		ProofFile: p.Proof, FenceDeadline: time.Hour, TermFile: p.Term, RewindFile: p.Rewind, LetGoFile: p.LetGo}
+		ProofFile: p.Proof, FenceDeadline: time.Hour, TermFile: p.Term, RewindFile: p.Rewind, LetGoFile: p.LetGo, Attach: p.Attach}
 	if p.Answer != "" {
 		o.Ask = func(context.Context, uint64, time.Duration) (answer decide.StartAnswer, err error) {
 			text, err := os.ReadFile(p.Answer)
