@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
 	"github.com/mysqlha/mysqlha/replication"
 )
@@ -34,18 +36,21 @@ func (w *worker) demote(ctx context.Context) error {
 		if err := w.step("close", func() error { return w.close(ctx) }); err != nil {
 			return err
 		}
-		if err := w.step("cut", func() error { return w.cutRest(ctx) }); err != nil {
-			return err
-		}
 	}
 	if err := w.step("quiet", func() error { return w.awaitQuiet(ctx) }); err != nil {
 		return err
 	}
-	if err := w.step("read_sets", func() error { return w.readHeld(ctx) }); err != nil {
-		return err
-	}
-	// It was never left open: another goal does not have to kill it.
-	return w.step("note", w.m.terms.demoted)
+	// Nobody waits and nothing can be written any more. What is left to be done does
+	// not depend on each other.
+	return w.step("read_sets", func() error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return w.readHeld(ctx) })
+		group.Go(w.m.terms.demoted) // It was never left open: another goal does not have to kill it.
+		if !snap.SuperReadOnly {
+			group.Go(func() error { return w.cutRest(ctx) })
+		}
+		return group.Wait()
+	})
 }
 
 // drain ends idle sessions, and gives transactions that are open the time they
@@ -170,11 +175,15 @@ func (s *state) beatAgain() {
 // apply, from a source that is closed.
 func (w *worker) awaitTarget(ctx context.Context) error {
 	for w.spec.Source != "" {
+		held, err := w.local().Sets(ctx)
+		if err != nil || held.All().Contains(w.spec.Target) {
+			return err
+		}
 		snap, err := w.local().Read(ctx)
 		if err != nil {
 			return err
 		}
-		if snap.Executed.Union(snap.Received).Contains(w.spec.Target) || snap.Receiver == decide.ReceiverOff ||
+		if snap.Receiver == decide.ReceiverOff ||
 			w.m.serverAt(snap.SourceHost, snap.SourcePort) != w.spec.Source {
 			return nil
 		}

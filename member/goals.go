@@ -26,7 +26,10 @@ const (
 	// way; an applier may have more to do.
 	lockPatience  = time.Second
 	applyPatience = 3 * time.Second
-	attachPoll    = 2 * time.Millisecond
+	// attachPoll is how often a receiver is looked at that is to connect, growing to
+	// attachPollMost where no plan waits for it.
+	attachPoll     = 2 * time.Millisecond
+	attachPollMost = 250 * time.Millisecond
 )
 
 // errLocked is MySQL's ER_ACCOUNT_HAS_BEEN_LOCKED, which a receiver meets
@@ -176,7 +179,15 @@ func (w *worker) stopReceiver(ctx context.Context) error {
 // revoke makes sure that this server acknowledges nothing more and reads what
 // it has after that (S4).
 func (w *worker) revoke(ctx context.Context) error {
-	err := w.step("revoke", func() error {
+	if err := w.ceaseAcknowledging(ctx); err != nil {
+		return err
+	}
+	return w.step("read_sets", func() error { return w.readHeld(ctx) })
+}
+
+// ceaseAcknowledging has this server receive and acknowledge nothing more.
+func (w *worker) ceaseAcknowledging(ctx context.Context) error {
+	return w.step("revoke", func() error {
 		if err := w.local().SetReplicaAcks(ctx, false); err != nil {
 			return err
 		}
@@ -185,10 +196,6 @@ func (w *worker) revoke(ctx context.Context) error {
 		}
 		return w.revoked(ctx)
 	})
-	if err != nil {
-		return err
-	}
-	return w.step("read_sets", func() error { return w.readHeld(ctx) })
 }
 
 // revoked reads back that nothing more can be acknowledged.
@@ -282,7 +289,7 @@ func (w *worker) repoint(ctx context.Context, a Address, already bool) error {
 	if err := w.stopReceiver(ctx); err != nil {
 		return err
 	}
-	held, err := w.local().Held(ctx)
+	held, err := w.local().Sets(ctx)
 	if err != nil {
 		return err
 	}
@@ -367,7 +374,11 @@ func (w *worker) awaitReceiving(ctx context.Context) error {
 		if err := wait(ctx, pause); err != nil {
 			return err
 		}
-		pause = min(pause*3/2, 250*time.Millisecond)
+		most := attachPollMost
+		if w.spec.Plan != "" {
+			most = 2 * attachPoll // Writes may wait for it.
+		}
+		pause = min(pause*3/2, most)
 	}
 }
 
@@ -377,7 +388,7 @@ func (w *worker) promote(ctx context.Context) error {
 	if err := w.step("receive", func() error { return w.awaitTarget(ctx) }); err != nil {
 		return err
 	}
-	if err := w.revoke(ctx); err != nil {
+	if err := w.ceaseAcknowledging(ctx); err != nil {
 		return err
 	}
 	err := w.insist(ctx, applyPatience, func(ctx context.Context) error {

@@ -192,3 +192,45 @@ func fullListener(t *testing.T) string {
 	t.Fatal("the queue of the listener does not fill")
 	return ""
 }
+
+// Not all who were held log in at the same moment: a few go first, for each new
+// writer anew. Readers do not wait.
+func TestAFewOfTheHeldSessionsGoFirst(t *testing.T) {
+	table := newTable()
+	first := func(port Port) (n int) {
+		for range 3 * firstReleased {
+			if table.isFirst(port) {
+				n++
+			}
+		}
+		return n
+	}
+	db1, db2 := Target{Server: "db1"}, Target{Server: "db2"}
+	for _, step := range []struct {
+		route Route
+		want  int
+	}{
+		{Route{Term: 1, Writer: &db1}, firstReleased},
+		{Route{Term: 1, Writer: &Target{Server: "db1"}}, 0}, // The same one again.
+		{Route{Term: 2}, 3 * firstReleased},                 // Nobody to go to: the next route counts.
+		{Route{Term: 2, Writer: &db2}, firstReleased},
+		{Route{Term: 3, Writer: &db1}, firstReleased},
+	} {
+		table.apply(step.route)
+		if n := first(WritePort); n != step.want {
+			t.Errorf("%+v: %d went first, want %d", step.route, n, step.want)
+		}
+		if n := first(ReadPort); n != 3*firstReleased {
+			t.Errorf("%+v: %d readers went first", step.route, n)
+		}
+	}
+	begun := time.Now()
+	table.awaitTurn(t.Context(), WritePort)
+	table.awaitTurn(t.Context(), ReadPort)
+	for table.isFirst(WritePort) { // The rest waits.
+	}
+	table.awaitTurn(t.Context(), WritePort)
+	if took := time.Since(begun); took < releasePause {
+		t.Errorf("the rest waited for %s", took)
+	}
+}

@@ -23,6 +23,9 @@ const (
 	// quietLooks is how many looks in a row must find none. A login that was
 	// let in just before the lock shows up a moment later.
 	quietLooks = 3
+	// lateLogin is how long after a lock a login that was let in before it may still
+	// show up, with much to spare.
+	lateLogin = 10 * time.Second
 )
 
 // ReplicationUser returns the account with which a server replicates.
@@ -73,10 +76,17 @@ func (l *Local) LockAccounts(ctx context.Context, attach []string) error {
 			change = append(change, replicationAccount{a.user, a.host, lock})
 		}
 	}
+	locks := slices.ContainsFunc(change, func(a replicationAccount) bool { return a.locked })
+	if locks {
+		l.locking() // Also if it fails half-way.
+	}
 	if err := l.setLocks(ctx, change); err != nil {
 		return l.wrap(doing, err)
 	}
-	if err := l.endSessions(ctx, locked); err != nil {
+	if locks {
+		l.locking()
+	}
+	if err := l.endSessions(ctx, locked, l.looks()); err != nil {
 		return l.wrap("end the sessions of locked accounts", err)
 	}
 	for _, server := range attach {
@@ -85,6 +95,21 @@ func (l *Local) LockAccounts(ctx context.Context, attach []string) error {
 		}
 	}
 	return nil
+}
+
+// locking notes that an account is being locked at this moment.
+func (l *Local) locking() {
+	now := time.Now()
+	l.lockedAt.Store(&now)
+}
+
+// looks is how many looks in a row must find no session of the locked accounts. Where
+// all were locked long ago, no login can be on its way.
+func (l *Local) looks() int {
+	if time.Since(*l.lockedAt.Load()) < lateLogin {
+		return quietLooks
+	}
+	return 1
 }
 
 func (l *Local) replicationAccounts(ctx context.Context) ([]replicationAccount, error) {
@@ -158,8 +183,8 @@ func (l *Local) withdraw(ctx context.Context, id int64) error {
 	})
 }
 
-// endSessions kills the accounts' sessions until several looks found none.
-func (l *Local) endSessions(ctx context.Context, users []string) error {
+// endSessions kills the accounts' sessions until so many looks in a row found none.
+func (l *Local) endSessions(ctx context.Context, users []string, looks int) error {
 	if len(users) == 0 {
 		return nil
 	}
@@ -177,7 +202,7 @@ func (l *Local) endSessions(ctx context.Context, users []string) error {
 				return false, err
 			}
 		}
-		return quiet >= quietLooks, nil
+		return quiet >= looks, nil
 	})
 }
 

@@ -132,7 +132,7 @@ func (l *Local) repoint(ctx context.Context, have sourceConfiguration, s Source)
 		return nil
 	}
 	change = withHeartbeat(change, s)
-	before, err := l.sets(ctx)
+	before, err := l.Sets(ctx)
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func (l *Local) repoint(ctx context.Context, have sourceConfiguration, s Source)
 	if err := l.changeSource(ctx, change); err != nil {
 		return err
 	}
-	after, err := l.sets(ctx)
+	after, err := l.Sets(ctx)
 	if err != nil {
 		return err
 	}

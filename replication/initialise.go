@@ -141,7 +141,7 @@ func (l *Local) DropAccounts(ctx context.Context, server string) error {
 			return err
 		}
 	}
-	if err := l.endSessions(ctx, users); err != nil {
+	if err := l.endSessions(ctx, users, quietLooks); err != nil {
 		return l.wrap("end the sessions of dropped accounts", err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -35,6 +36,9 @@ type Local struct {
 	server string
 	user   string
 	db     *sql.DB
+	// lockedAt is when a replication account was locked last, or when this began: who
+	// locked before that is not known.
+	lockedAt atomic.Pointer[time.Time]
 }
 
 // OpenLocal returns a Local; it does not connect yet. Close it after use.
@@ -46,7 +50,9 @@ func OpenLocal(o Options) (*Local, error) {
 		return nil, fmt.Errorf("configure the connection to %s: %w", o.Server, err)
 	}
 	db.SetMaxIdleConns(keptConnections)
-	return &Local{server: o.Server, user: o.User, db: db}, nil
+	l := &Local{server: o.Server, user: o.User, db: db}
+	l.locking()
+	return l, nil
 }
 
 // sessionConfig makes all sessions alike, whatever the server's defaults are.

@@ -129,12 +129,12 @@ func (l *Local) ApplyWait(ctx context.Context, target gtid.Set) error {
 // unapplied returns what was received and is not executed. Executed is read
 // first, so the answer is never too small.
 func (l *Local) unapplied(ctx context.Context) (gtid.Set, error) {
-	h, err := l.sets(ctx)
+	h, err := l.Sets(ctx)
 	return h.Received.Subtract(h.Executed), err
 }
 
-// sets reads executed and received, in this order.
-func (l *Local) sets(ctx context.Context) (decide.Held, error) {
+// Sets returns executed and received, read in this order; Held has more.
+func (l *Local) Sets(ctx context.Context) (decide.Held, error) {
 	var executed, received string
 	err := l.row(ctx, "read the sets", `SELECT @@global.gtid_executed, COALESCE((SELECT RECEIVED_TRANSACTION_SET
 		FROM performance_schema.replication_connection_status WHERE CHANNEL_NAME = ''), '')`, nil, &executed, &received)
@@ -154,7 +154,7 @@ func (l *Local) sets(ctx context.Context) (decide.Held, error) {
 // Held returns what the server has of the data, without the start id. Called
 // after the receiver has stopped, the answer is final.
 func (l *Local) Held(ctx context.Context) (decide.Held, error) {
-	h, err := l.sets(ctx)
+	h, err := l.Sets(ctx)
 	if err != nil {
 		return decide.Held{}, err
 	}
