@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/mysqlha/mysqlha/orchestrator/decide"
 	"github.com/mysqlha/mysqlha/replication"
 )
 
@@ -169,27 +168,4 @@ func (s *state) beatAgain() {
 	if s.openTerm != 0 && s.heart == nil {
 		s.startHeart(s.openTerm)
 	}
-}
-
-// awaitTarget waits, on a candidate, until it has received all that it is to
-// apply, from a source that is closed.
-func (w *worker) awaitTarget(ctx context.Context) error {
-	for w.spec.Source != "" {
-		held, err := w.local().Sets(ctx)
-		if err != nil || held.All().Contains(w.spec.Target) {
-			return err
-		}
-		snap, err := w.local().Read(ctx)
-		if err != nil {
-			return err
-		}
-		if snap.Receiver == decide.ReceiverOff ||
-			w.m.serverAt(snap.SourceHost, snap.SourcePort) != w.spec.Source {
-			return nil
-		}
-		if err := wait(ctx, attachPoll); err != nil {
-			return err
-		}
-	}
-	return nil
 }
