@@ -66,6 +66,7 @@ func TestEachFaultHasItsCodeAndWhatMendsIt(t *testing.T) {
 		"not loaded":       {func(h *Host) { h.Own[0].Served, h.Own[0].Reload = h.Now, "ALTER INSTANCE RELOAD TLS" }, decide.CodeCertificateNotServed, "RELOAD TLS", true},
 		"my.cnf":           {func(h *Host) { h.Options = []string{"--relay_log_recovery=ON"} }, decide.CodeOptionContradicts, "out of my.cnf", false},
 		"a switch":         {func(h *Host) { h.Options = []string{"--skip-super-read-only"} }, decide.CodeOptionContradicts, "out of my.cnf", false},
+		"a guard is gone":  {func(h *Host) { h.Unguarded = true }, decide.CodeUnguarded, "guard --attach", false},
 		"without its gate": {func(h *Host) { h.Attached = true }, decide.CodeAttached, "restart it", false},
 	} {
 		h := well()

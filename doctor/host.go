@@ -24,6 +24,8 @@ type Host struct {
 	Options []string
 	// Attached says that mysqld was started without its gate.
 	Attached bool
+	// Unguarded says that no gate watches over it now.
+	Unguarded bool
 	// Disk is how full its disk is; zero where that is not known.
 	Disk decide.Disk
 	// Primary says that it is the primary, Alone that it has no replica to clone.

@@ -43,6 +43,9 @@ func (e *examination) options() {
 			e.find(decide.CodeOptionContradicts, fmt.Sprintf("my.cnf says %s, which the gate overrides with %s", strings.TrimLeft(option, "-"), rule), "take the line out of my.cnf")
 		}
 	}
+	if e.host.Unguarded {
+		e.find(decide.CodeUnguarded, "the guard of its mysqld is gone: nobody closes it if its daemon hangs, and a stop goes past the gate", "mysqlhad guard --attach --config FILE, as a service")
+	}
 	if e.host.Attached {
 		e.find(decide.CodeAttached, "its mysqld was started without the gate, which watches over it until it ends: a stop of its old service goes past the gate",
 			"restart it through mysqlhad guard at leisure; of the primary, after mysqlha switchover")

@@ -76,7 +76,9 @@ func (e *Embedded) ID() uint64 { return uint64(e.etcd.Server.MemberID()) }
 func (e *Embedded) Serves() bool {
 	select {
 	case <-e.Ready():
-		return !e.etcd.Server.IsLearner()
+		// The server's own IsLearner panics once its cluster has removed it.
+		m := e.etcd.Server.Cluster().Member(e.etcd.Server.MemberID())
+		return m != nil && !m.IsLearner
 	default:
 		return false
 	}

@@ -388,17 +388,23 @@ func TestS2S3_ARunningClusterIsAdoptedWithoutStoppingWrites(t *testing.T) {
 	h.replaceTheRedirector()
 	h.restartThroughTheGate(1, guards[1])
 
-	// A gate that was told of the running mysqld by nobody but the run file waits for
-	// its end; then it does what a gate does.
+	// A gate that was told of the running mysqld by nobody but the run file watches over
+	// it until its end; then it does what a gate does.
 	if err := guards[0].Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
+	within(t, "the doctor misses the guard", func(ctx context.Context) error {
+		return until(ctx, func() bool { out, code := h.mysqlha("doctor"); return code == 1 && strings.Contains(out, "unguarded") })
+	})
 	h.guard(0)
-	within(t, "the gate waits for the mysqld that runs", func(ctx context.Context) error {
+	within(t, "the gate watches over the mysqld that runs", func(ctx context.Context) error {
 		return until(ctx, func() bool {
 			return strings.Contains(sandbox.Tail(filepath.Join(h.dir, "gate1.log"), 5), "mysqld runs already")
 		})
 	})
+	if out, _ := h.mysqlha("doctor"); strings.Contains(out, "unguarded") {
+		t.Error("the doctor misses a guard that is there")
+	}
 	h.loseThePrimary(acked)
 	within(t, "the former primary is back", func(ctx context.Context) error {
 		inSync := regexp.MustCompile(`(?m)^db1 +replica +in sync`)

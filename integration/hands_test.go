@@ -123,8 +123,12 @@ func awayFrom(t *testing.T, s *sandbox.Sandbox, server string) {
 	if c.Leader != server {
 		return
 	}
-	signal(t, s, server+"/daemon", syscall.SIGKILL)
-	awaitCluster(t, s, "another leads and all are in sync", func(c api.Cluster) bool { return c.Leader != "" && c.Leader != server && sandbox.Settled(c) })
+	signal(t, s, server+"/daemon", syscall.SIGSTOP)
+	awaitCluster(t, s, "another leads", func(c api.Cluster) bool { return c.Leader != "" && c.Leader != server })
+	signal(t, s, server+"/daemon", syscall.SIGCONT)
+	awaitCluster(t, s, "all are in sync", func(c api.Cluster) bool {
+		return c.Leader != "" && c.Leader != server && sandbox.Settled(c) && serverOf(c, server).Live != nil
+	})
 }
 
 // A server that shall never be primary acknowledges only where too few others do,

@@ -22,6 +22,7 @@ import (
 	"github.com/mysqlha/mysqlha/doctor"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
 	"github.com/mysqlha/mysqlha/replication"
+	"github.com/mysqlha/mysqlha/replication/guard"
 	"github.com/mysqlha/mysqlha/replication/process"
 )
 
@@ -88,6 +89,8 @@ func (d *daemon) examineOwn(ctx context.Context) api.Examination {
 	h.Own = d.certificates(facts)
 	if run, err := process.ReadRunFile(d.cfg.MySQL.RunFile); err == nil {
 		h.Attached = run.Attached
+		watched, err := guard.Watched(d.cfg.MySQL.RunFile)
+		h.Unguarded = err == nil && !watched
 		h.Options = optionsOf(ctx, run.PID)
 	}
 	return api.Examination{Servers: []api.Examined{{Server: d.cfg.Name, Version: facts.Version, At: h.Now}}, Found: doctor.Examine(h)}

@@ -41,6 +41,7 @@ const (
 	CodeNotPersistent        Code = "not-persistent"
 	CodeOptionContradicts    Code = "option-contradicts"
 	CodeAttached             Code = "attached"
+	CodeUnguarded            Code = "unguarded"
 	CodeNotAutoPosition      Code = "not-auto-position"
 	CodeSemiSyncOn           Code = "semi-sync-on"
 	CodeMissingPrivilege     Code = "missing-privilege"
@@ -139,6 +140,7 @@ func Catalogue() []Entry {
 		{CodeNotPersistent, SeverityWarning, "A variable is right until the next start of its server alone.", "Write it into my.cnf, or SET PERSIST it."},
 		{CodeOptionContradicts, SeverityWarning, "my.cnf says what the start gate overrides.", "Take the line out of my.cnf: it has no effect, and whoever reads it believes it."},
 		{CodeAttached, SeverityInfo, "A mysqld was started without its gate, which watches over it until it ends.", "Restart it through its gate at leisure; of a primary, after a switchover."},
+		{CodeUnguarded, SeverityWarning, "Nobody watches over a mysqld: its gate is gone.", "mysqlhad guard --attach watches over it until it ends."},
 		{CodeNotAutoPosition, SeverityWarning, "A replica does not ask for what it lacks by GTIDs.", "STOP REPLICA; CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION=1; START REPLICA"},
 		{CodeSemiSyncOn, SeverityWarning, "Somebody else's semi-synchronous replication is on.", "Switch it off before the adoption, which brings its own."},
 		{CodeMissingPrivilege, SeverityWarning, "The daemon's account lacks a right.", "Grant it on that server, with sql_log_bin=0."},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 
 	"github.com/mysqlha/mysqlha/replication/binlog"
@@ -20,15 +19,12 @@ import (
 // and stops it by the rules of S10 when it is asked to. What it cannot know is how
 // the process ended, so it reads from the binary log whether that was polite.
 //
-// It starts nothing. The next start is that of a guard that is mysqld's parent.
+// A guard that is told to attach starts nothing. One that is to start mysqld and finds
+// such a one still there watches over that first, and starts its own when it has ended.
 
-// attach finds the running mysqld. It has no lock to inherit, so that its life alone
-// keeps another guard waiting.
-func attach(ctx context.Context, o Options) (*child, error) {
-	run, err := process.Listening(o.Socket, o.DataDir)
-	if err != nil {
-		return nil, fmt.Errorf("attach to mysqld: %w", err)
-	}
+// attach watches over a running mysqld. It has no lock to inherit, so that its life
+// alone keeps others from starting another one.
+func attach(ctx context.Context, run process.RunFile) (*child, error) {
 	proc, err := os.FindProcess(run.PID)
 	if err != nil {
 		return nil, fmt.Errorf("attach to mysqld: %w", err)
@@ -41,11 +37,25 @@ func attach(ctx context.Context, o Options) (*child, error) {
 	return c, nil
 }
 
-// awaitFormer returns once the mysqld of the run file is gone. One that was started
-// by the guard holds the lock; one that a guard was attached to does not, and while
-// it lives nothing may be started or cut off its binary log (S7).
-func awaitFormer(ctx context.Context, runFile string, log *slog.Logger) error {
-	run, err := process.ReadRunFile(runFile)
+// attachRunning finds the mysqld that listens on the socket, and watches over it until
+// it has ended.
+func attachRunning(ctx context.Context, o Options) (int, error) {
+	run, err := process.Listening(o.Socket, o.DataDir)
+	if err != nil {
+		return 0, fmt.Errorf("attach to mysqld: %w", err)
+	}
+	c, err := attach(ctx, run)
+	if err != nil {
+		return 0, err
+	}
+	return supervise(ctx, o, c, nil)
+}
+
+// outlive returns once the mysqld of the run file is gone, and watches over it until
+// then. One that was started by a guard holds the lock; one that a guard was attached
+// to does not, and while it lives nothing may be started or cut off its binary log (S7).
+func outlive(ctx context.Context, o Options) error {
+	run, err := process.ReadRunFile(o.RunFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -56,12 +66,14 @@ func awaitFormer(ctx context.Context, runFile string, log *slog.Logger) error {
 	if err != nil || !lives {
 		return err
 	}
-	log.Warn("mysqld runs already, without a guard that is its parent; it is not started before that one is gone; mysqlhad guard --attach watches over it until then",
-		"pid", run.PID, "start_id", run.StartID)
-	if err := process.AwaitDeath(ctx, run); err != nil {
-		return fmt.Errorf("mysqld is not started: another one is there, pid %d: %w", run.PID, err)
+	o.Logger.Warn("mysqld runs already, without a guard that is its parent: it is watched over, and another one is started when it has ended", "pid", run.PID, "start_id", run.StartID)
+	run.Attached, run.GuardPID = true, os.Getpid()
+	c, err := attach(ctx, run)
+	if err != nil {
+		return err
 	}
-	return nil
+	_, err = supervise(ctx, o, c, nil)
+	return err
 }
 
 // endedPolitely tells whether mysqld closed its binary log at its end.

@@ -159,13 +159,9 @@ func Run(ctx context.Context, o Options) (int, error) {
 	}
 	defer lock.Close() // A mysqld that is left holds it on.
 	if o.Attach {
-		c, err := attach(ctx, o)
-		if err != nil {
-			return 0, err
-		}
-		return supervise(ctx, o, c, nil)
+		return attachRunning(ctx, o)
 	}
-	if err := awaitFormer(ctx, o.RunFile, o.Logger); err != nil {
+	if err := outlive(ctx, o); err != nil || ctx.Err() != nil {
 		return 0, err
 	}
 	args, err := harmlessArgs(o)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"syscall"
@@ -47,4 +48,22 @@ func lockRun(ctx context.Context, runFile string, log *slog.Logger) (*os.File, e
 		case <-time.After(lockPoll):
 		}
 	}
+}
+
+// Watched tells whether a guard watches over the mysqld of a run file, or that one
+// was started by a guard and so dies with it.
+func Watched(runFile string) (bool, error) {
+	file, err := os.OpenFile(runFile+".lock", os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for the guard: %w", err)
+	}
+	defer file.Close() // This also gives the lock back, if it was free; a guard tries again at once.
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return true, nil
+	}
+	return false, err
 }
