@@ -46,12 +46,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	t := tool{stdout: stdout, stderr: stderr, now: time.Now, paint: painterFor(stdout)}
 	err := t.app(args).RunContext(ctx, args)
 	var usage *usageError
+	var ofSandbox *sandbox.UsageError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errNotOpen), errors.Is(err, errNotClean):
 		return exitFailed // the table has said it
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &ofSandbox):
 		fmt.Fprintf(stderr, "mysqlha: %v\n", err)
 		return exitUsage
 	}

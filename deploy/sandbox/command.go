@@ -141,9 +141,14 @@ func signalCommand(name, usage string, sig syscall.Signal) *cli.Command {
 		})}
 }
 
+// UsageError is a command line of a sandbox's command that cannot be meant.
+type UsageError struct{ text string }
+
+func (u *UsageError) Error() string { return u.text }
+
 func onTarget(c *cli.Context, do func(s *Sandbox, target string) error) error {
 	if c.NArg() != 1 {
-		return fmt.Errorf("name one target: %s", Targets)
+		return &UsageError{fmt.Sprintf("name one target: %s", Targets)}
 	}
 	s, err := opened(c)
 	if err != nil {
