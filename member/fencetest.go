@@ -100,10 +100,20 @@ func (s *state) testFence(kill bool, done func(decide.FenceTest, error)) error {
 	s.wg.Go(func() {
 		defer cancel(nil)
 		report := s.m.runFenceTest(ctx, proc, kill)
-		s.m.send(s.ctx, func(s *state) { s.testing = nil })
+		ended := time.Now()
+		s.m.send(s.ctx, func(s *state) { s.tested(report, ended) })
 		done(report, nil)
 	})
 	return nil
+}
+
+// tested notes the end of a test: what was read of the server during it says nothing
+// any more.
+func (s *state) tested(report decide.FenceTest, ended time.Time) {
+	s.testing = nil
+	if !report.Killed && !report.Failed() {
+		s.shutAt, s.snap.OfflineMode = ended, false
+	}
 }
 
 // yieldToWork ends a test for whatever the leader wants, and tells whether the

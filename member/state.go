@@ -56,7 +56,8 @@ type state struct {
 	pendingSince        time.Time
 	fencing, fenced     bool
 	fencedAt            time.Time
-	// shutAt is when the server was closed for another to take over.
+	// shutAt is when the server was closed for another to take over, or let clients in
+	// again after a test of its fence. What was read before counts for nothing.
 	shutAt time.Time
 	// testing is a test of the fence that is under way, nil for none.
 	testing *fenceTest
