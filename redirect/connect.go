@@ -42,7 +42,6 @@ func (r *Redirector) connect(s *session) (*net.TCPConn, aim, error) {
 		pause = min(max(2*pause, retryMin), retryMax)
 		if await(ctx, changed, pause, dialled) {
 			pause = 0
-			r.table.awaitTurn(ctx, s.port)
 		}
 		if ctx.Err() != nil {
 			held.unwatch()

@@ -23,7 +23,6 @@ type table struct {
 	sessions map[*session]struct{}
 	load     map[string]int       // sessions of each server, open or being dialled
 	avoid    map[string]time.Time // readers that could not be reached, and until when they are asked last
-	released int                  // held sessions that were let go since the route has this writer
 	turn     int                  // where the search among equally loaded readers begins
 }
 
@@ -66,9 +65,6 @@ func (t *table) remove(s *session) {
 func (t *table) apply(route Route) (cut int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.route.Writer == nil || route.Writer == nil || *t.route.Writer != *route.Writer {
-		t.released = 0
-	}
 	t.route = route
 	close(t.changed)
 	t.changed = make(chan struct{})
@@ -83,37 +79,6 @@ func (t *table) apply(route Route) (cut int) {
 		}
 	}
 	return cut
-}
-
-const (
-	// firstReleased held sessions go to a new writer at once, the others releasePause later. Where all log in at the same
-	// moment each waits for all others, and the first is served as late as the last.
-	firstReleased = 4
-	releasePause  = 12 * time.Millisecond
-)
-
-// awaitTurn returns when a session that was held may go to the writer of the route, or when ctx ends.
-func (t *table) awaitTurn(ctx context.Context, port Port) {
-	if t.isFirst(port) {
-		return
-	}
-	timer := time.NewTimer(releasePause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-}
-
-// isFirst counts a held session that may go, and tells whether it may at once. Readers spread by themselves.
-func (t *table) isFirst(port Port) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if port != WritePort || t.route.Writer == nil {
-		return true
-	}
-	t.released++
-	return t.released <= firstReleased
 }
 
 // cutAll cuts every open session.
