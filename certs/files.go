@@ -171,13 +171,9 @@ func verifyChain(chain []*x509.Certificate, roots *x509.CertPool, usage x509.Ext
 	return err
 }
 
-// Proves returns nil if the certificates in PEM, a host's own first, prove a name to
-// whoever trusts the CA, and else says why not.
-func Proves(ca string, chain []byte, name string) error {
-	pool, err := readPool(ca)
-	if err != nil {
-		return err
-	}
+// Prove returns the first of the certificates in PEM, a host's own, nil where there is
+// none. Its error says why they do not prove a name to whoever trusts the CA.
+func Prove(ca string, chain []byte, name string) (*x509.Certificate, error) {
 	var all []*x509.Certificate
 	for rest := chain; ; {
 		var block *pem.Block
@@ -186,12 +182,19 @@ func Proves(ca string, chain []byte, name string) error {
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		all = append(all, c)
 	}
-	if err := verifyChain(all, pool, x509.ExtKeyUsageServerAuth); err != nil {
-		return err
+	if len(all) == 0 {
+		return nil, errors.New("there is no certificate in it")
 	}
-	return all[0].VerifyHostname(name)
+	pool, err := readPool(ca)
+	if err == nil {
+		err = verifyChain(all, pool, x509.ExtKeyUsageServerAuth)
+	}
+	if err == nil {
+		err = all[0].VerifyHostname(name)
+	}
+	return all[0], err
 }

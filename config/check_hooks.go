@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// hookEvents are what a hook may be told of; the hooks package has the same.
-var hookEvents = []string{"failover", "switchover", "in-sync", "fence"}
+// HookEvents returns what a hook may be told of; the hooks package has the same.
+func HookEvents() []string { return []string{"failover", "switchover", "in-sync", "fence"} }
 
 func (r *reader) checkHooks() {
 	names := map[string]string{}
@@ -19,8 +19,8 @@ func (r *reader) checkHooks() {
 		r.needName(path+".name", h.Name)
 		r.unique(names, path+".name", h.Name, h.Name, "give each hook a name of its own")
 		for j, event := range h.On {
-			if on := fmt.Sprintf("%s.on[%d]", path, j); r.sound(on) && !slices.Contains(hookEvents, event) {
-				r.fault(on, "is "+shown(event)+", not one of "+strings.Join(hookEvents, ", "), didYouMean(event, hookEvents))
+			if on := fmt.Sprintf("%s.on[%d]", path, j); r.sound(on) && !slices.Contains(HookEvents(), event) {
+				r.fault(on, "is "+shown(event)+", not one of "+strings.Join(HookEvents(), ", "), didYouMean(event, HookEvents()))
 			}
 		}
 		r.checkHookTarget(path, h)

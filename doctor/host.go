@@ -28,8 +28,6 @@ type Host struct {
 	Unguarded bool
 	// Disk is how full its disk is; zero where that is not known.
 	Disk decide.Disk
-	// Primary says that it is the primary, Alone that it has no replica to clone.
-	Primary bool
 }
 
 // Certificate is one that is served on a host.
@@ -89,8 +87,9 @@ type examination struct {
 // find notes a finding with the severity of the catalogue. Statements, if any, set it
 // right on the running server.
 func (e *examination) find(code decide.Code, detail, mend string, statements ...string) {
-	entry, _ := decide.Explain(code)
-	e.found = append(e.found, decide.Diagnosis{Code: code, Severity: entry.Severity, Server: e.host.Server, Detail: detail, Mend: mend, Statements: statements})
+	f := Of(code, e.host.Server, detail, mend)
+	f.Statements = statements
+	e.found = append(e.found, f)
 }
 
 // Of returns a finding with the severity of the catalogue.

@@ -9,8 +9,10 @@ import (
 
 // Journal is what stands in etcd of the cluster's events.
 type Journal interface {
-	// Changed is closed at the next change of what stands in etcd.
+	// Changed is closed at the next change of what stands in etcd, Version is that of
+	// the record, with which everything that happens changes; 0 for none.
 	Changed() <-chan struct{}
+	Version() uint64
 	// Begin returns a hook's cursor, and makes one behind all that has happened where
 	// there is none.
 	Begin(ctx context.Context, hook string) (Cursor, error)
@@ -115,12 +117,16 @@ func (c *Courier) follow(ctx, leading context.Context, h *one, j Journal) {
 		}
 		cursor, err = j.Begin(leading, h.Name)
 	}
+	looked := cursor.Version
 	for leading.Err() == nil {
-		changed := j.Changed()
-		steps, err := j.Steps(leading, cursor)
-		if err != nil {
-			pause(leading, journalRetry)
-			continue
+		changed, version := j.Changed(), j.Version()
+		var steps []Step
+		if version != looked { // Servers report more often than anything happens.
+			if steps, err = j.Steps(leading, cursor); err != nil {
+				pause(leading, journalRetry)
+				continue
+			}
+			looked = version
 		}
 		for _, s := range steps {
 			if s.Event != nil && h.Wants(s.Event.Kind) && !c.insist(ctx, leading, h, *s.Event) {

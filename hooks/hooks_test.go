@@ -195,6 +195,12 @@ func (m *memory) Changed() <-chan struct{} {
 	return m.changed
 }
 
+func (m *memory) Version() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.record.Version
+}
+
 func (m *memory) Begin(_ context.Context, hook string) (Cursor, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

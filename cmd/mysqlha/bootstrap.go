@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -142,30 +140,14 @@ func beginningText(b decide.Beginning) string {
 
 // confirmAdoption shows what would be changed and has the user agree.
 func (t tool) confirmAdoption(c *cli.Context, request decide.BootstrapRequest) error {
-	if !isTerminal(os.Stdin) {
-		return &usageError{"an adoption asks before it acts, and there is no terminal to ask at: add --yes"}
-	}
-	client, name, err := connect(c)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(c.Context, given(c, "timeout").Duration("timeout"))
-	defer cancel()
-	b, err := t.beginningOf(request)(ctx, client, name)
-	if err != nil {
-		return err
-	}
-	fmt.Fprint(t.stderr, beginningText(b))
-	if len(b.Problems) > 0 {
-		return errRefusedByLeader
-	}
-	fmt.Fprint(t.stderr, "Type yes to adopt it: ")
-	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	if err != nil || strings.TrimSpace(line) != "yes" {
-		return errRefusedByUser
-	}
-	return nil
+	return t.confirm(c, "an adoption", func(ctx context.Context, client *api.Client, name string) (text, word string, err error) {
+		b, err := t.beginningOf(request)(ctx, client, name)
+		if err == nil && len(b.Problems) > 0 {
+			fmt.Fprint(t.stderr, beginningText(b))
+			err = errRefusedByLeader
+		}
+		return beginningText(b) + "Type yes to adopt it: ", "yes", err
+	})
 }
 
 // begun is what came of a beginning.

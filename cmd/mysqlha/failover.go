@@ -129,8 +129,16 @@ func outlookText(o decide.Outlook) string {
 
 // confirmLoss shows what is at stake and has the user type the primary's name.
 func (t tool) confirmLoss(c *cli.Context) error {
+	return t.confirm(c, "--allow-data-loss", func(ctx context.Context, client *api.Client, name string) (text, word string, err error) {
+		o, err := outlookOf(ctx, client, name)
+		return fmt.Sprintf("%sType the name of the primary that is given up (%s) to go on: ", outlookText(o), o.From), o.From, err
+	})
+}
+
+// confirm shows what is about to be done, as about says, and has the user type a word.
+func (t tool) confirm(c *cli.Context, what string, about func(context.Context, *api.Client, string) (text, word string, err error)) error {
 	if !isTerminal(os.Stdin) {
-		return &usageError{"--allow-data-loss asks before it acts, and there is no terminal to ask at: add --yes"}
+		return &usageError{what + " asks before it acts, and there is no terminal to ask at: add --yes"}
 	}
 	client, name, err := connect(c)
 	if err != nil {
@@ -139,13 +147,13 @@ func (t tool) confirmLoss(c *cli.Context) error {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(c.Context, given(c, "timeout").Duration("timeout"))
 	defer cancel()
-	o, err := outlookOf(ctx, client, name)
+	text, word, err := about(ctx, client, name)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(t.stderr, "%sType the name of the primary that is given up (%s) to go on: ", outlookText(o), o.From)
+	fmt.Fprint(t.stderr, text)
 	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	if err != nil || strings.TrimSpace(line) != o.From {
+	if err != nil || strings.TrimSpace(line) != word {
 		return errRefusedByUser
 	}
 	return nil

@@ -163,14 +163,9 @@ func (p *preparation) certificate(f replication.Facts) {
 	if now.Problem == "" {
 		return
 	}
-	set := func(scope string) string {
-		return fmt.Sprintf("SET %[1]s ssl_ca = '%[2]s', %[1]s ssl_cert = '%[3]s', %[1]s ssl_key = '%[4]s'", scope, quoted(host.CA), quoted(host.Cert), quoted(host.Key))
-	}
 	p.steps = append(p.steps, preparationStep{why: "mysqld serves a certificate that the cluster does not trust (" + now.Problem + "); clients that verify the present one need the cluster's CA",
-		statements: []string{set("GLOBAL"), "ALTER INSTANCE RELOAD TLS", set("PERSIST")}})
+		statements: guard.CertificateSQL(host.CA, host.Cert, host.Key)})
 }
-
-func quoted(s string) string { return strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(s) }
 
 // control makes the daemon's account, unless it can log in.
 func (p *preparation) control(ctx context.Context) error {

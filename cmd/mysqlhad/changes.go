@@ -240,16 +240,44 @@ func (b *backend) Failover(ctx context.Context, want decide.FailoverRequest) (st
 	return want.ID, b.request(ctx, want.ID, func(p *decide.Policy) { p.Failover = &want })
 }
 
+// Bootstrap asks the leader for the beginning of the cluster.
+func (b *backend) Bootstrap(ctx context.Context, want decide.BootstrapRequest) (string, error) {
+	if r := b.d.bus.State().Record; r != nil {
+		return "", &api.RefusedError{Reason: fmt.Sprintf("the cluster has begun: %s is primary in term %d", r.Primary, r.Term)}
+	}
+	if _, known := b.d.server(want.Primary); want.Primary != "" && !known {
+		return "", &api.RefusedError{Reason: fmt.Sprintf("%q is not a server of the configuration", want.Primary)}
+	}
+	if err := checkID(want.ID); err != nil {
+		return "", err
+	}
+	want.At = time.Now()
+	_, err := b.d.bus.ChangePolicy(ctx, want.By, func(p decide.Policy) (decide.Policy, error) {
+		p.Bootstrap = &want
+		return p, nil
+	})
+	return want.ID, err
+}
+
+// checkID refuses a request by which nobody could find its answer.
+func checkID(id string) error {
+	if id == "" || len(id) > 64 {
+		return &api.RefusedError{Reason: "the request has no id"}
+	}
+	return nil
+}
+
 // request puts what is asked for once where the leader finds it, unless another
 // request waits for its answer.
 func (b *backend) request(ctx context.Context, id string, ask func(*decide.Policy)) error {
 	r := b.d.bus.State().Record
-	switch {
-	case r == nil || r.Term == 0:
+	if r == nil || r.Term == 0 {
 		return errNoRecord
-	case id == "" || len(id) > 64:
-		return &api.RefusedError{Reason: "the request has no id"}
-	case slices.Contains(r.Answered, id):
+	}
+	if err := checkID(id); err != nil {
+		return err
+	}
+	if slices.Contains(r.Answered, id) {
 		return nil
 	}
 	_, err := b.d.bus.ChangePolicy(ctx, "", func(p decide.Policy) (decide.Policy, error) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -125,26 +124,16 @@ func certificateFile(cfg *config.Config, f replication.Facts) string {
 func inspect(of, ca, file, name string) doctor.Certificate {
 	c := doctor.Certificate{Of: of, File: file}
 	text, err := os.ReadFile(file)
-	if err != nil {
+	var leaf *x509.Certificate
+	if err == nil {
+		leaf, err = certs.Prove(ca, text, name)
+	}
+	if leaf != nil {
+		c.NotAfter = leaf.NotAfter
+	}
+	var expired x509.CertificateInvalidError
+	if err != nil && !(errors.As(err, &expired) && expired.Reason == x509.Expired) { // Said by its end.
 		c.Problem = err.Error()
-		return c
-	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		c.Problem = "there is no certificate in it"
-		return c
-	}
-	leaf, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		c.Problem = err.Error()
-		return c
-	}
-	c.NotAfter = leaf.NotAfter
-	if err := certs.Proves(ca, text, name); err != nil {
-		var expired x509.CertificateInvalidError
-		if !errors.As(err, &expired) || expired.Reason != x509.Expired { // Said by its end.
-			c.Problem = err.Error()
-		}
 	}
 	return c
 }
@@ -220,23 +209,4 @@ func (d *daemon) compareVersions(servers []api.Examined) (found []decide.Diagnos
 		}
 	}
 	return found
-}
-
-// Bootstrap asks the leader for the beginning of the cluster.
-func (b *backend) Bootstrap(ctx context.Context, want decide.BootstrapRequest) (string, error) {
-	if r := b.d.bus.State().Record; r != nil {
-		return "", &api.RefusedError{Reason: fmt.Sprintf("the cluster has begun: %s is primary in term %d", r.Primary, r.Term)}
-	}
-	if _, known := b.d.server(want.Primary); want.Primary != "" && !known {
-		return "", &api.RefusedError{Reason: fmt.Sprintf("%q is not a server of the configuration", want.Primary)}
-	}
-	if want.ID == "" || len(want.ID) > 64 {
-		return "", &api.RefusedError{Reason: "the request has no id"}
-	}
-	want.At = time.Now()
-	_, err := b.d.bus.ChangePolicy(ctx, want.By, func(p decide.Policy) (decide.Policy, error) {
-		p.Bootstrap = &want
-		return p, nil
-	})
-	return want.ID, err
 }

@@ -62,6 +62,13 @@ type journal struct {
 
 func (j journal) Changed() <-chan struct{} { return j.d.bus.Changed() }
 
+func (j journal) Version() uint64 {
+	if r := j.d.bus.State().Record; r != nil {
+		return r.Version
+	}
+	return 0
+}
+
 func (j journal) Begin(ctx context.Context, hook string) (hooks.Cursor, error) {
 	var c hooks.Cursor
 	found, err := j.d.bus.HookCursor(ctx, hook, &c)
@@ -87,16 +94,13 @@ func (j journal) Steps(ctx context.Context, c hooks.Cursor) ([]hooks.Step, error
 	if r == nil {
 		return nil, nil
 	}
-	if r.Version == c.Version {
-		return nil, nil // Nothing ends without a change of the record.
-	}
 	found, err := j.d.bus.HistoryAfter(ctx, c.History)
 	if err != nil {
 		return nil, err
 	}
 	entries := make([]hooks.Entry, 0, len(found))
 	for _, h := range found {
-		entries = append(entries, hooks.Entry{Key: h.Key, History: h.History})
+		entries = append(entries, hooks.Entry(h))
 	}
 	return hooks.Steps(j.d.cfg.Cluster, c, entries, *r, time.Now()), nil
 }

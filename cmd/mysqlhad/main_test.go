@@ -8,6 +8,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/mysqlha/mysqlha/config"
+	"github.com/mysqlha/mysqlha/hooks"
 )
 
 func TestMain(m *testing.M) {
@@ -30,6 +31,17 @@ func TestCommandLine(t *testing.T) {
 			},
 		},
 	})
+}
+
+// The configuration knows every kind of event, and no other.
+func TestAHookMayBeForEveryKindOfEvent(t *testing.T) {
+	var kinds []string
+	for _, k := range hooks.Kinds() {
+		kinds = append(kinds, string(k))
+	}
+	if !slices.Equal(kinds, config.HookEvents()) {
+		t.Errorf("events are %v, and the configuration takes %v", kinds, config.HookEvents())
+	}
 }
 
 func TestOneProcessHasSomeOfTheRolesOfAHost(t *testing.T) {

@@ -69,8 +69,8 @@ func (d *decider) beginning() *Beginning {
 		}
 		return b
 	}
-	a := adoption{d: d}
-	b.Primary, b.Problems, b.Changes = a.look(), a.problems, a.changes
+	a := d.lookAtRunning()
+	b.Primary, b.Problems, b.Changes = a.primary, a.problems, a.changes
 	return b
 }
 
@@ -100,8 +100,18 @@ func (d *decider) bootstrapRequest() *BootstrapRequest {
 // adoption is one look at servers that shall be adopted.
 type adoption struct {
 	d        *decider
+	primary  string
 	problems []Wait
 	changes  []string
+}
+
+// lookAtRunning looks at them, once a judgement.
+func (d *decider) lookAtRunning() *adoption {
+	if d.running == nil {
+		d.running = &adoption{d: d}
+		d.running.primary = d.running.look()
+	}
+	return d.running
 }
 
 func (a *adoption) problem(code Code, server, detail, remedy string) {
@@ -245,8 +255,8 @@ func (d *decider) overtakes(name, source string) (gtid.Set, bool) {
 
 // adopt begins the adoption that somebody has asked for, once nothing is in the way.
 func (d *decider) adopt(req BootstrapRequest) Decision {
-	a := adoption{d: d}
-	primary := a.look()
+	a := d.lookAtRunning()
+	primary := a.primary
 	if len(a.problems) > 0 {
 		d.waits = append(d.waits, a.problems...)
 		return Decision{Reason: ReasonNoRecord, Detail: "the running cluster cannot be adopted yet"}

@@ -18,10 +18,9 @@ func (d *decider) beginBootstrap() Decision {
 			"name it: mysqlha bootstrap --primary SERVER, or bootstrap.primary in the configuration of every host")
 		return Decision{Reason: ReasonNoRecord}
 	}
-	var accounts []Account
 	ready := true
 	for _, name := range d.Servers {
-		m, lives := d.Members[name]
+		_, lives := d.Members[name]
 		st := d.Statuses[name]
 		switch {
 		case !lives:
@@ -39,23 +38,20 @@ func (d *decider) beginBootstrap() Decision {
 				d.wait(f.Code, name, f.Detail, "mend the server's my.cnf and restart it")
 			}
 		default:
-			accounts = append(accounts, m.Account)
 			continue
 		}
 		ready = false
 	}
 	for _, name := range d.Witnesses {
-		m, lives := d.Members[name]
-		if !lives {
+		if _, lives := d.Members[name]; !lives {
 			d.wait(CodeWaitingForServers, name, "the witness "+name+" has not registered", "start mysqlhad on "+name)
 			ready = false
-			continue
 		}
-		accounts = append(accounts, m.Account)
 	}
 	if d.noteDuplicateIDs() || !ready {
 		return Decision{Reason: ReasonNoRecord, Detail: "not every server is ready for the first term"}
 	}
+	accounts := d.allAccounts()
 	r := Record{ID: d.planID(PlanBootstrap), Servers: d.Configured, Accounts: accounts, Primary: first, RequiredAcks: d.settings.RequiredAcks, Durability: d.settings.Durability,
 		Plan: &Plan{ID: d.planID(PlanBootstrap), Kind: PlanBootstrap, Reason: ReasonBootstrap, Leader: d.Self}}
 	if r.Durability == "" {

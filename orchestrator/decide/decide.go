@@ -30,6 +30,8 @@ type decider struct {
 	settings Settings
 	now      time.Time
 	waits    []Wait
+	// running is the look at servers that shall be adopted, nil before it.
+	running *adoption
 	// clone is the server that this very judgement has cloned, empty for none.
 	clone string
 }

@@ -99,6 +99,15 @@ func ControlSQL(user string) (statements []string, password string, err error) {
 	return controlSQL(user, password)[1:], password, nil
 }
 
+// CertificateSQL returns the statements that have a running mysqld serve a certificate,
+// for as long as nobody says otherwise. They are files of its host.
+func CertificateSQL(ca, cert, key string) []string {
+	set := func(scope string) string {
+		return fmt.Sprintf("SET %[1]s ssl_ca = '%[2]s', %[1]s ssl_cert = '%[3]s', %[1]s ssl_key = '%[4]s'", scope, quote(ca), quote(cert), quote(key))
+	}
+	return []string{set("GLOBAL"), "ALTER INSTANCE RELOAD TLS", set("PERSIST")} // Kept only if it can be used.
+}
+
 // controlSQL makes the control account, or sets it right, without a trace in
 // the binary log: each server has its own.
 func controlSQL(user, password string) []string {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/mysqlha/mysqlha/replication/binlog"
 	"github.com/mysqlha/mysqlha/replication/process"
 )
 
@@ -22,33 +21,29 @@ import (
 // A guard that is told to attach starts nothing. One that is to start mysqld and finds
 // such a one still there watches over that first, and starts its own when it has ended.
 
-// attach watches over a running mysqld. It has no lock to inherit, so that its life
-// alone keeps others from starting another one.
-func attach(ctx context.Context, run process.RunFile) (*child, error) {
+// watchOver watches over a running mysqld until it has ended, and returns its exit
+// status, 0. It has no lock to inherit, so that its life alone keeps others from
+// starting another one.
+func watchOver(ctx context.Context, o Options, run process.RunFile) (int, error) {
 	proc, err := os.FindProcess(run.PID)
 	if err != nil {
-		return nil, fmt.Errorf("attach to mysqld: %w", err)
+		return 0, fmt.Errorf("attach to mysqld: %w", err)
 	}
 	c := &child{run: run, proc: proc, attached: true, exited: make(chan struct{})}
 	go func() {
 		defer close(c.exited)
 		c.waitErr = process.AwaitDeath(context.WithoutCancel(ctx), run)
 	}()
-	return c, nil
+	return supervise(ctx, o, c, nil)
 }
 
-// attachRunning finds the mysqld that listens on the socket, and watches over it until
-// it has ended.
-func attachRunning(ctx context.Context, o Options) (int, error) {
+// attach finds the mysqld that listens on the socket, and watches over it.
+func attach(ctx context.Context, o Options) (int, error) {
 	run, err := process.Listening(o.Socket, o.DataDir)
 	if err != nil {
 		return 0, fmt.Errorf("attach to mysqld: %w", err)
 	}
-	c, err := attach(ctx, run)
-	if err != nil {
-		return 0, err
-	}
-	return supervise(ctx, o, c, nil)
+	return watchOver(ctx, o, run)
 }
 
 // outlive returns once the mysqld of the run file is gone, and watches over it until
@@ -68,11 +63,7 @@ func outlive(ctx context.Context, o Options) error {
 	}
 	o.Logger.Warn("mysqld runs already, without a guard that is its parent: it is watched over, and another one is started when it has ended", "pid", run.PID, "start_id", run.StartID)
 	run.Attached, run.GuardPID = true, os.Getpid()
-	c, err := attach(ctx, run)
-	if err != nil {
-		return err
-	}
-	_, err = supervise(ctx, o, c, nil)
+	_, err = watchOver(ctx, o, run)
 	return err
 }
 
@@ -88,10 +79,6 @@ func endedPolitely(o Options, c *child) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	logs, err := binlog.List(opened.LogIndex, o.DataDir)
-	if err != nil {
-		return false, err
-	}
-	inUse, err := isInUse(logs[len(logs)-1])
+	inUse, err := leftInUse(o, opened)
 	return err == nil && !inUse, err
 }

@@ -159,7 +159,7 @@ func Run(ctx context.Context, o Options) (int, error) {
 	}
 	defer lock.Close() // A mysqld that is left holds it on.
 	if o.Attach {
-		return attachRunning(ctx, o)
+		return attach(ctx, o)
 	}
 	if err := outlive(ctx, o); err != nil || ctx.Err() != nil {
 		return 0, err

@@ -93,16 +93,23 @@ func diedOpen(o Options) (process.Opened, bool, error) {
 	if err != nil {
 		return opened, false, err
 	}
+	inUse, err := leftInUse(o, opened)
+	return opened, inUse, err
+}
+
+// leftInUse tells whether the last binary log of a run says that mysqld has not closed
+// it.
+func leftInUse(o Options, opened process.Opened) (bool, error) {
 	logs, err := binlog.List(opened.LogIndex, o.DataDir)
 	if err != nil {
-		return opened, false, err
+		return false, err
 	}
 	inUse, err := isInUse(logs[len(logs)-1])
 	var damage *binlog.DamageError
 	if errors.As(err, &damage) {
-		return opened, true, nil // Whoever reads it for good says what is wrong.
+		return true, nil // Whoever reads it for good says what is wrong.
 	}
-	return opened, inUse, err
+	return inUse, err
 }
 
 // ask returns the daemon's answer once it is not to wait.

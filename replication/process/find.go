@@ -19,13 +19,6 @@ func Lives(run RunFile) (bool, error) {
 	if err := run.check(); err != nil {
 		return false, err
 	}
-	boot, err := bootID()
-	if err != nil {
-		return false, err
-	}
-	if boot != run.BootID {
-		return false, nil // No process outlives its kernel.
-	}
 	switch err := sameRun(run); {
 	case errors.Is(err, unix.ESRCH), errors.Is(err, ErrRecycled):
 		return false, nil
@@ -38,32 +31,14 @@ func Lives(run RunFile) (bool, error) {
 // AwaitDeath returns nil once all of the process is dead, and the cause of ctx's end
 // if that comes first. The process need not be the caller's child.
 func AwaitDeath(ctx context.Context, run RunFile) error {
-	if lives, err := Lives(run); err != nil || !lives {
+	if err := run.check(); err != nil {
 		return err
 	}
-	fd, err := unix.PidfdOpen(run.PID, 0)
-	if errors.Is(err, unix.ESRCH) {
+	err := withPidfd(run, func(fd int) error { return awaitDeath(ctx, fd, deathPoll) })
+	if err == nil || errors.Is(err, unix.ESRCH) || errors.Is(err, ErrRecycled) {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("watch mysqld %s: %w", run.StartID, err)
-	}
-	defer func() { _ = unix.Close(fd) }() // Nothing was written to it.
-	if err := sameRun(run); errors.Is(err, unix.ESRCH) || errors.Is(err, ErrRecycled) {
-		return nil
-	}
-	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	for {
-		n, err := unix.Poll(fds, int(deathPoll/time.Millisecond))
-		switch {
-		case err != nil && !errors.Is(err, unix.EINTR):
-			return fmt.Errorf("watch mysqld %s: %w", run.StartID, err)
-		case n > 0:
-			return nil
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		}
-	}
+	return fmt.Errorf("watch mysqld %s: %w", run.StartID, err)
 }
 
 // deathPoll is how long one wait lasts before the context is looked at again; the

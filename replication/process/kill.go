@@ -37,24 +37,27 @@ func Kill(ctx context.Context, run RunFile) error {
 	if err := run.check(); err != nil {
 		return fmt.Errorf("kill mysqld: %w", err)
 	}
-	boot, err := bootID()
-	if err != nil {
-		return fmt.Errorf("kill mysqld %s: %w", run.StartID, err)
-	}
-	if boot != run.BootID {
-		return nil // No process outlives its kernel.
-	}
-	if err := killSame(ctx, run); err != nil && !errors.Is(err, unix.ESRCH) {
+	err := withPidfd(run, func(fd int) error {
+		if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
+			return err
+		}
+		if err := awaitDeath(ctx, fd, killPoll); err != nil {
+			return fmt.Errorf("SIGKILL was sent but the death is not confirmed: %w", err)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("kill mysqld %s: %w", run.StartID, err)
 	}
 	return nil
 }
 
-// killSame returns ESRCH when there is no process of that pid. The start time
-// is compared before and after the pidfd is opened: the second look proves
-// that the pidfd is of the right process, since that one has held the pid all
-// the while; the first spares others even the opening.
-func killSame(ctx context.Context, run RunFile) error {
+// withPidfd opens a pidfd of the process for do. It returns ESRCH when there is no
+// process of that pid, or its kernel is gone. The start time is compared before and
+// after the pidfd is opened: the second look proves that the pidfd is of the right
+// process, since that one has held the pid all the while; the first spares others
+// even the opening.
+func withPidfd(run RunFile, do func(fd int) error) error {
 	if err := sameRun(run); err != nil {
 		return err
 	}
@@ -66,13 +69,19 @@ func killSame(ctx context.Context, run RunFile) error {
 	if err := sameRun(run); err != nil {
 		return err
 	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
-		return err
-	}
-	return awaitDeath(ctx, fd)
+	return do(fd)
 }
 
+// sameRun returns nil where the process exists, ESRCH where it does not, and
+// ErrRecycled where its pid is another's.
 func sameRun(run RunFile) error {
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	if boot != run.BootID {
+		return unix.ESRCH // No process outlives its kernel.
+	}
 	ticks, err := startTicks(run.PID)
 	if err != nil {
 		return err
@@ -84,18 +93,18 @@ func sameRun(run RunFile) error {
 }
 
 // awaitDeath waits until the pidfd is readable, which it is as soon as every
-// thread is dead, reaped or not.
-func awaitDeath(ctx context.Context, pidfd int) error {
+// thread is dead, reaped or not. It looks at ctx after each slice.
+func awaitDeath(ctx context.Context, pidfd int, slice time.Duration) error {
 	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
 	for {
-		n, err := unix.Poll(fds, int(killPoll/time.Millisecond))
+		n, err := unix.Poll(fds, int(slice/time.Millisecond))
 		switch {
 		case err != nil && !errors.Is(err, unix.EINTR):
 			return err
 		case n > 0:
 			return nil
 		case ctx.Err() != nil:
-			return fmt.Errorf("SIGKILL was sent but the death is not confirmed: %w", context.Cause(ctx))
+			return context.Cause(ctx)
 		}
 	}
 }

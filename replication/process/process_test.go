@@ -196,7 +196,7 @@ func TestAnUnconfirmedDeathIsAnError(t *testing.T) {
 	defer unix.Close(fd)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if err := awaitDeath(ctx, fd); !errors.Is(err, context.DeadlineExceeded) {
+	if err := awaitDeath(ctx, fd, killPoll); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a living process: %v", err)
 	}
 }
