@@ -57,7 +57,7 @@ var rooms = map[string]room{
 		"a probe asks one server one question and hands the answer to the leader"},
 	"redirect": {[]string{"orchestrator/decide"}, nil,
 		"bytes pass whatever the cluster does; it is told its targets"},
-	"api": {[]string{"orchestrator/decide", "replication/gtid"}, nil,
+	"api": {[]string{"orchestrator/decide", "replication/gtid", "certs"}, nil,
 		"it shows what it is given, so that it answers while etcd or mysqld does not"},
 	"metrics": {[]string{"orchestrator/decide", "replication/gtid"}, nil,
 		"it only listens to events"},

@@ -48,6 +48,8 @@ type Endpoint struct {
 	// TLS are the settings for dialling it, with the name that its certificate
 	// must carry; see certs.ClientConfig.
 	TLS *tls.Config
+	// Token proves who asks, where no certificate does.
+	Token string
 }
 
 // AnswerError is an answer other than 200.
@@ -61,7 +63,7 @@ type AnswerError struct {
 
 // Refused tells whether the cluster does not want to, or not for this asker.
 func (e *AnswerError) Refused() bool {
-	return e.Status == http.StatusConflict || e.Status == http.StatusForbidden
+	return e.Status == http.StatusConflict || e.Status == http.StatusForbidden || e.Status == http.StatusUnauthorized
 }
 
 // Error returns the reason, or the status where none was given.
@@ -87,6 +89,7 @@ type Client struct {
 
 type endpoint struct {
 	address   string
+	token     string
 	transport *http.Transport
 }
 
@@ -101,7 +104,7 @@ func NewClient(endpoints ...Endpoint) (*Client, error) {
 		if e.TLS == nil {
 			return nil, fmt.Errorf("the endpoint %s was given without TLS settings", e.Address)
 		}
-		c.endpoints = append(c.endpoints, &endpoint{address: e.Address, transport: newTransport(e.TLS)})
+		c.endpoints = append(c.endpoints, &endpoint{address: e.Address, token: e.Token, transport: newTransport(e.TLS)})
 	}
 	return c, nil
 }
@@ -165,6 +168,15 @@ func (c *Client) Why(ctx context.Context) (Why, error) {
 		return Why{}, fmt.Errorf("asking for the decision: %w", err)
 	}
 	return why, nil
+}
+
+// Certificates returns those of the host of the first daemon that answers.
+func (c *Client) Certificates(ctx context.Context) (Certificates, error) {
+	all, err := first[Certificates](ctx, c, "/v1/certificates")
+	if err != nil {
+		return Certificates{}, fmt.Errorf("asking for a host's certificates: %w", err)
+	}
+	return all, nil
 }
 
 // History returns at most limit ended terms and plans, the newest first; the
@@ -342,7 +354,7 @@ func (c *Client) OpenKept(ctx context.Context, server, name string) (io.ReadClos
 
 // open returns the body of an answer as it comes.
 func (e *endpoint) open(ctx context.Context, path string) (io.ReadCloser, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+e.address+path, nil)
+	request, err := e.request(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -443,8 +455,16 @@ func (e *endpoint) get(ctx context.Context, path string, into any) error {
 	return e.call(ctx, http.MethodGet, path, nil, into)
 }
 
+func (e *endpoint) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "https://"+e.address+path, body)
+	if err == nil && e.token != "" {
+		r.Header.Set("Authorization", "Bearer "+e.token)
+	}
+	return r, err
+}
+
 func (e *endpoint) call(ctx context.Context, method, path string, body io.Reader, into any) error {
-	request, err := http.NewRequestWithContext(ctx, method, "https://"+e.address+path, body)
+	request, err := e.request(ctx, method, path, body)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ const (
 )
 
 // events tells of changes as server-sent events until the client goes away.
-func (h *handler) events(w http.ResponseWriter, r *http.Request) {
+func (h *handler) events(w http.ResponseWriter, r *http.Request, _ Caller) {
 	if r.Method != http.MethodGet {
 		write(w, r, http.StatusOK, struct{}{})
 		return

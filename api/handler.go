@@ -69,10 +69,17 @@ func newHandler(o Options) *handler {
 }
 
 // ServeHTTP implements http.Handler.
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
+func (h *handler) ServeHTTP(inner http.ResponseWriter, r *http.Request) {
+	w := &recorder{ResponseWriter: inner}
+	for name, value := range securityHeaders {
+		w.Header().Set(name, value)
+	}
 	at, known := h.routes[r.URL.Path]
+	path := ""
+	if known {
+		path = r.URL.Path
+	}
+	defer func() { h.tell(path, w) }()
 	if !known {
 		writeProblem(w, r, Problem{Status: http.StatusNotFound, Code: decide.CodeNotFound, Detail: "there is nothing at " + shorten(r.URL.Path), Paths: h.paths})
 		return
@@ -82,16 +89,60 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		method = http.MethodGet // Load balancers ask with these.
 	}
 	op, does := at[method]
-	switch {
-	case !does:
+	if !does {
 		allowed := methodsOf(at)
 		w.Header().Set("Allow", allowed)
 		writeProblem(w, r, Problem{Status: http.StatusMethodNotAllowed, Code: decide.CodeMethodNotAllowed, Detail: "this path only answers " + allowed})
-	case op.certificate && (r.TLS == nil || len(r.TLS.PeerCertificates) == 0): // Verified where there is one.
-		writeProblem(w, r, Problem{Status: http.StatusForbidden, Code: decide.CodeCertificateNeeded, Detail: r.Method + " " + r.URL.Path + " needs a client certificate of the cluster's CA"})
-	default:
-		op.serve(w, r)
+		return
 	}
+	h.serve(op, w, r)
+}
+
+// serve does an operation for those whom it is for. What changes something is written
+// down, also where it was refused.
+func (h *handler) serve(op operation, w *recorder, r *http.Request) {
+	if op.needs == anyone {
+		op.serve(w, r, Caller{})
+		return
+	}
+	who, err := h.callerOf(r)
+	if op.needs == changing {
+		began, kept := time.Now(), &capped{most: mostAudited + 1}
+		r.Body = teeBody{io.TeeReader(r.Body, kept), r.Body}
+		defer func() { h.audit(r, who, kept.Bytes(), w, began) }()
+	}
+	if err != nil {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		writeProblem(w, r, Problem{Status: http.StatusUnauthorized, Code: decide.CodeTokenRefused, Detail: err.Error()})
+		return
+	}
+	if p, refused := h.refusal(r, who, op.needs); refused {
+		writeProblem(w, r, p)
+		return
+	}
+	op.serve(w, r, who)
+}
+
+// tell tells the metrics of an answer.
+func (h *handler) tell(path string, w *recorder) {
+	h.options.Observer.Requested(path, w.status)
+	if w.problem != "" && w.status < http.StatusInternalServerError && w.status != http.StatusConflict {
+		h.options.Observer.Refused(w.problem)
+	}
+}
+
+// securityHeaders go with every answer: nothing here is to be kept, framed, or to load
+// anything from elsewhere.
+var securityHeaders = map[string]string{
+	"Cache-Control":                "no-store",
+	"Content-Security-Policy":      "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+	"Cross-Origin-Opener-Policy":   "same-origin",
+	"Cross-Origin-Resource-Policy": "same-origin",
+	"Permissions-Policy":           "camera=(), geolocation=(), microphone=()",
+	"Referrer-Policy":              "no-referrer",
+	"Strict-Transport-Security":    "max-age=31536000",
+	"X-Content-Type-Options":       "nosniff",
+	"X-Frame-Options":              "DENY",
 }
 
 // methodsOf are what a path answers.
@@ -108,8 +159,8 @@ func methodsOf(at map[string]operation) string {
 
 // member is a check of the server beside the daemon, with the names of the
 // parameters that it takes.
-func (h *handler) member(check func(Evidence, Limits) (bool, string), parameters ...string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+func (h *handler) member(check func(Evidence, Limits) (bool, string), parameters ...string) serveFunc {
+	return func(w http.ResponseWriter, r *http.Request, _ Caller) {
 		limits, err := limitsOf(r.URL.RawQuery, parameters)
 		if err != nil {
 			write(w, r, http.StatusBadRequest, Check{Reason: err.Error()})
@@ -127,11 +178,11 @@ func (h *handler) member(check func(Evidence, Limits) (bool, string), parameters
 
 const noServer = "this host has no server: its daemon does not have the role member"
 
-func (h *handler) liveness(w http.ResponseWriter, r *http.Request) {
+func (h *handler) liveness(w http.ResponseWriter, r *http.Request, _ Caller) {
 	writeCheck(w, r, Check{OK: true, Reason: "the daemon runs"})
 }
 
-func (h *handler) readiness(w http.ResponseWriter, r *http.Request) {
+func (h *handler) readiness(w http.ResponseWriter, r *http.Request, _ Caller) {
 	ctx, cancel := context.WithTimeout(r.Context(), backendTimeout)
 	defer cancel()
 	if err := h.options.Backend.Ready(ctx); err != nil {
@@ -141,7 +192,7 @@ func (h *handler) readiness(w http.ResponseWriter, r *http.Request) {
 	writeCheck(w, r, Check{OK: true, Reason: "etcd answers and the cluster is known"})
 }
 
-func (h *handler) live(w http.ResponseWriter, r *http.Request) {
+func (h *handler) live(w http.ResponseWriter, r *http.Request, _ Caller) {
 	if h.options.Member == nil {
 		writeProblem(w, r, Problem{Status: http.StatusNotFound, Code: decide.CodeNotFound, Detail: noServer})
 		return
@@ -158,7 +209,7 @@ func (h *handler) why(ctx context.Context, _ url.Values) (Why, error) {
 }
 
 // keptFile sends a file with transactions, which may take its time.
-func (h *handler) keptFile(w http.ResponseWriter, r *http.Request) {
+func (h *handler) keptFile(w http.ResponseWriter, r *http.Request, _ Caller) {
 	q, err := queryOf(r.URL.RawQuery, parameterNames(fileQuery{}))
 	if err != nil {
 		fail(w, r, err)

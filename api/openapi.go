@@ -16,7 +16,7 @@ func (h *handler) describe() ([]byte, error) {
 	r := openapi31.NewReflector()
 	r.Spec.Info.WithTitle("mysqlhad").WithVersion(h.options.Version).
 		WithDescription("The HTTPS endpoint of a mysqlha daemon. Every daemon of a cluster answers for all of it. GET is also answered as HEAD and OPTIONS. " +
-			"Changes need a client certificate of the cluster's CA. Durations are in nanoseconds.")
+			"Changes need a client certificate of the cluster's CA with the role operator, or a token of one. Durations are in nanoseconds.")
 	for _, path := range h.paths {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			if op, does := h.routes[path][method]; does {
@@ -58,8 +58,12 @@ func describe(r *openapi31.Reflector, op operation) error {
 	if op.check {
 		delete(failures, http.StatusServiceUnavailable)
 	}
-	if op.certificate {
-		failures[http.StatusForbidden] = "No client certificate was shown."
+	if op.needs != anyone {
+		failures[http.StatusUnauthorized] = "The token is not known, or has ended."
+		failures[http.StatusForbidden] = "It is not for whoever asks."
+	}
+	if op.body != nil {
+		failures[http.StatusRequestEntityTooLarge] = "The request is too large."
 	}
 	if op.body != nil || op.query != nil && !op.check {
 		failures[http.StatusConflict] = "It was refused, and nothing was changed."
@@ -76,7 +80,7 @@ func describe(r *openapi31.Reflector, op operation) error {
 }
 
 // openAPI answers with the document.
-func (h *handler) openAPI(w http.ResponseWriter, r *http.Request) {
+func (h *handler) openAPI(w http.ResponseWriter, r *http.Request, _ Caller) {
 	document, err := h.document()
 	if err != nil {
 		fail(w, r, err)

@@ -138,7 +138,7 @@ func TestProblemsAreDocumentsWithACodeOfTheCatalogue(t *testing.T) {
 		{"an unknown field", "POST", "/v1/pause", `{"because":"r"}`, with, 400, decide.CodeBadRequest, "because"},
 		{"no JSON", "POST", "/v1/pause", `reason=r`, with, 400, decide.CodeBadRequest, "cannot be read"},
 		{"two of them", "POST", "/v1/pause", `{"reason":"r"}{}`, with, 400, decide.CodeBadRequest, "more after it"},
-		{"more than is read", "POST", "/v1/pause", `{"reason":"` + strings.Repeat("r", maxBody) + `"}`, with, 400, decide.CodeBadRequest, "too large"},
+		{"more than is read", "POST", "/v1/pause", `{"reason":"` + strings.Repeat("r", maxBody) + `"}`, with, 413, decide.CodeTooLarge, "larger than 65536 bytes"},
 		{"it is refused", "POST", "/v1/failover", `{"id":"x","to":"db1","at":"2026-01-01T00:00:00Z"}`, with, 409, decide.CodeRefused, "it is the primary"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -27,10 +28,13 @@ type operation struct {
 	media        string
 	// check says that 503 comes with the same body as 200.
 	check bool
-	// certificate says that a client certificate of the cluster's CA is needed.
-	certificate bool
-	serve       http.HandlerFunc
+	// needs is who may ask.
+	needs need
+	serve serveFunc
 }
+
+// serveFunc answers a caller who may ask.
+type serveFunc func(http.ResponseWriter, *http.Request, Caller)
 
 // The parameters of the paths.
 type (
@@ -81,16 +85,17 @@ func (h *handler) operations() []operation {
 		{path: "/readiness", summary: "Whether the daemon reaches etcd and knows the cluster.", answer: Check{}, check: true, serve: h.readiness},
 		read("/v1/cluster", "All that this daemon knows of the cluster.", nil, func(ctx context.Context, _ url.Values) (Cluster, error) { return b.Cluster(ctx) }),
 		read("/v1/history", "The terms and plans that have ended.", limitQuery{}, h.history),
-		{path: "/v1/member", summary: "The figures of the server beside this daemon.", answer: decide.Live{}, serve: h.live},
+		{path: "/v1/member", needs: reading, summary: "The figures of the server beside this daemon.", answer: decide.Live{}, serve: h.live},
+		read("/v1/certificates", "The certificates of this host, and whom it trusts.", nil, func(ctx context.Context, _ url.Values) (Certificates, error) { return b.Certificates(ctx) }),
 		read("/v1/why", "The latest decision in words, asked of the leader.", nil, h.why),
 		read("/v1/start", "What the start gate of this host does with its dead server.", startQuery{}, h.start),
 		read("/v1/kept", "What a server had and gave up.", serverQuery{}, h.kept),
-		{path: "/v1/kept/file", summary: "One file of that.", query: fileQuery{}, media: "application/octet-stream", certificate: true, serve: h.keptFile},
+		{path: "/v1/kept/file", summary: "One file of that.", query: fileQuery{}, media: "application/octet-stream", needs: changing, serve: h.keptFile},
 		read("/v1/settings", "What the operator has set for the whole cluster.", nil, func(ctx context.Context, _ url.Values) (Settings, error) { return b.Settings(ctx) }),
 		read("/v1/settings/history", "The versions of the settings.", limitQuery{}, h.settingsHistory),
 		readWithin(doctorTimeout, "/v1/doctor", "What the doctor finds on a server, or on all of them.", examineQuery{}, func(ctx context.Context, q url.Values) (Examination, error) { return b.Doctor(ctx, q.Get("server")) }),
 		read("/v1/problems", "The catalogue of all problems.", codeQuery{}, problems),
-		{path: "/v1/events", summary: "What changes in the cluster, as server-sent events of the type change; the first comes at once.", media: "text/event-stream", serve: h.events},
+		{path: "/v1/events", needs: reading, summary: "What changes in the cluster, as server-sent events of the type change; the first comes at once.", media: "text/event-stream", serve: h.events},
 		{path: "/v1/openapi.json", summary: "This document.", media: "application/json", serve: h.openAPI},
 		change("/v1/settings", "Changes settings: all or none.", backendTimeout, b.ChangeSettings),
 		change("/v1/pause", "Keeps the primary where it is until a human says otherwise.", backendTimeout, b.Pause),
@@ -109,7 +114,8 @@ func (h *handler) operations() []operation {
 		ops = append(ops, alias)
 	}
 	if h.options.Metrics != nil {
-		ops = append(ops, operation{path: "/metrics", summary: "Metrics for Prometheus.", media: "text/plain", serve: h.options.Metrics.ServeHTTP})
+		ops = append(ops, operation{path: "/metrics", needs: reading, summary: "Metrics for Prometheus.", media: "text/plain",
+			serve: func(w http.ResponseWriter, r *http.Request, _ Caller) { h.options.Metrics.ServeHTTP(w, r) }})
 	}
 	return ops
 }
@@ -128,7 +134,7 @@ func read[T any](path, summary string, query any, get func(context.Context, url.
 func readWithin[T any](within time.Duration, path, summary string, query any, get func(context.Context, url.Values) (T, error)) operation {
 	known := parameterNames(query)
 	var answer T
-	return operation{path: path, summary: summary, query: query, answer: answer, serve: func(w http.ResponseWriter, r *http.Request) {
+	return operation{path: path, summary: summary, query: query, answer: answer, needs: reading, serve: func(w http.ResponseWriter, r *http.Request, _ Caller) {
 		ctx, cancel := context.WithTimeout(r.Context(), within)
 		defer cancel()
 		q, err := queryOf(r.URL.RawQuery, known)
@@ -148,7 +154,7 @@ func readWithin[T any](within time.Duration, path, summary string, query any, ge
 func change[Want, Now any](path, summary string, within time.Duration, do func(context.Context, Want) (Now, error)) operation {
 	var body Want
 	var answer Now
-	return operation{method: http.MethodPost, path: path, summary: summary, body: body, answer: answer, certificate: true, serve: func(w http.ResponseWriter, r *http.Request) {
+	return operation{method: http.MethodPost, path: path, summary: summary, body: body, answer: answer, needs: changing, serve: func(w http.ResponseWriter, r *http.Request, who Caller) {
 		ctx, cancel := context.WithTimeout(r.Context(), within)
 		defer cancel()
 		want, err := decodeBody[Want](http.MaxBytesReader(w, r.Body, maxBody))
@@ -156,6 +162,7 @@ func change[Want, Now any](path, summary string, within time.Duration, do func(c
 			fail(w, r, err)
 			return
 		}
+		sign(&want, who)
 		now, err := do(ctx, want)
 		if err != nil {
 			fail(w, r, err)
@@ -194,7 +201,11 @@ func problems(_ context.Context, q url.Values) ([]decide.Entry, error) {
 func decodeBody[Want any](body interface{ Read([]byte) (int, error) }) (want Want, err error) {
 	d := json.NewDecoder(body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(&want); err != nil {
+	err = d.Decode(&want)
+	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		return want, tooLarge(large.Limit)
+	}
+	if err != nil {
 		return want, badRequest("the request cannot be read: " + shorten(strings.TrimPrefix(err.Error(), "json: ")))
 	}
 	if d.More() {

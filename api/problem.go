@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
@@ -37,12 +38,22 @@ type badRequest string
 
 func (b badRequest) Error() string { return string(b) }
 
+// tooLarge is the largest body that is read, in bytes.
+type tooLarge int64
+
+func (t tooLarge) Error() string {
+	return fmt.Sprintf("the request is larger than %d bytes", int64(t))
+}
+
 // statusOf is the status of a failure and its name in the catalogue: a refusal is the
 // asker's.
 func statusOf(err error) (int, decide.Code) {
 	var refused *RefusedError
 	var bad badRequest
+	var large tooLarge
 	switch {
+	case errors.As(err, &large):
+		return http.StatusRequestEntityTooLarge, decide.CodeTooLarge
 	case errors.As(err, &bad):
 		return http.StatusBadRequest, decide.CodeBadRequest
 	case errors.As(err, &refused):
@@ -60,6 +71,9 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 func writeProblem(w http.ResponseWriter, r *http.Request, p Problem) {
 	entry, _ := decide.Explain(p.Code)
 	p.Type, p.Title = "/v1/problems?code="+string(p.Code), entry.Title
+	if told, ok := w.(*recorder); ok {
+		told.problem = string(p.Code)
+	}
 	w.Header().Set("Content-Type", problemType)
 	write(w, r, p.Status, p)
 }

@@ -48,10 +48,24 @@ type Options struct {
 	Version string
 	// Metrics serves /metrics; nil leaves the path unknown.
 	Metrics http.Handler
+	// Tokens are what callers may use instead of a certificate; nil for none.
+	Tokens *Tokens
+	// ReadsNeedRole says that who has no role sees the health checks alone.
+	ReadsNeedRole bool
+	// Observer is told of requests; nil for nobody.
+	Observer Observer
 	// Logger takes what goes wrong with single connections, at debug level:
 	// load balancers that only open and close a connection are no fault.
 	Logger *slog.Logger
+	// Audit takes what was asked for by whom; nil takes Logger.
+	Audit *slog.Logger
 }
+
+// nobody is an observer that takes no notice.
+type nobody struct{}
+
+func (nobody) Requested(string, int) {}
+func (nobody) Refused(string)        {}
 
 // HTTPServer is the HTTPS endpoint of a daemon. Call Listen once, then Run once.
 type HTTPServer struct {
@@ -65,6 +79,12 @@ type HTTPServer struct {
 func NewServer(o Options) (*HTTPServer, error) {
 	if o.TLS == nil || o.Backend == nil || o.Logger == nil {
 		return nil, errors.New("the API needs TLS, a backend and a logger")
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
+	if o.Audit == nil {
+		o.Audit = o.Logger
 	}
 	// HTTP/1.1 alone: a poll that times out closes its connection, so the next
 	// one dials anew, where HTTP/2 would go on writing into a dead connection;
@@ -82,6 +102,7 @@ func NewServer(o Options) (*HTTPServer, error) {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+		ConnState:         (&silent{told: o.Observer}).state,
 	}}, nil
 }
 
@@ -95,7 +116,7 @@ func (s *HTTPServer) Listen() error {
 	case err != nil:
 		return fmt.Errorf("the API cannot listen on %s: %w", s.options.Listen, err)
 	}
-	s.listener = &limited{Listener: l, most: maxConnections, logger: s.options.Logger}
+	s.listener = &limited{Listener: l, most: maxConnections, logger: s.options.Logger, told: s.options.Observer}
 	return nil
 }
 
@@ -142,6 +163,7 @@ type limited struct {
 	most   int64
 	open   atomic.Int64
 	logger *slog.Logger
+	told   Observer
 }
 
 func (l *limited) Accept() (net.Conn, error) {
@@ -155,6 +177,7 @@ func (l *limited) Accept() (net.Conn, error) {
 		}
 		l.open.Add(-1)
 		l.logger.Debug("refused a connection of the API", "open", l.most, "client", c.RemoteAddr().String())
+		l.told.Refused(refusedConnection)
 		c.Close() // nothing was written, so nothing can be lost
 	}
 }
@@ -170,4 +193,24 @@ func (c *counted) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(c.done)
 	return err
+}
+
+// silent notices connections that end before their first request: those of no TLS, of a
+// certificate that proves nothing, and of nobody who says anything.
+type silent struct {
+	told Observer
+	new  sync.Map // the net.Conn of each that has made no request yet
+}
+
+func (s *silent) state(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.new.Store(c, nil)
+	case http.StateActive:
+		s.new.Delete(c)
+	case http.StateClosed:
+		if _, was := s.new.LoadAndDelete(c); was {
+			s.told.Refused(refusedHandshake)
+		}
+	}
 }

@@ -135,6 +135,10 @@ func (w *world) Bootstrap(_ context.Context, want decide.BootstrapRequest) (stri
 	return "", &RefusedError{"the cluster has begun"}
 }
 
+func (w *world) Certificates(context.Context) (Certificates, error) {
+	return Certificates{Host: "db1", Trusts: []string{"a"}}, w.err
+}
+
 func (w *world) Doctor(_ context.Context, server string) (Examination, error) {
 	if server == "db9" {
 		return Examination{}, &RefusedError{"it is not a server"}
@@ -166,7 +170,7 @@ func authority(t *testing.T) certs.Files {
 		err = ca.WriteTo(dir)
 	}
 	if err == nil {
-		err = ca.IssueTo(dir, "host", certs.Request{Name: "host", Hosts: []string{"127.0.0.1"}, Server: true, Client: true, ValidFor: time.Hour})
+		err = ca.IssueTo(dir, "host", certs.For(certs.RoleMember, "host", []string{"127.0.0.1"}, time.Hour))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -177,11 +181,15 @@ func authority(t *testing.T) certs.Files {
 // serve runs a server until the test ends and returns its address.
 func serve(t *testing.T, files certs.Files, backend Backend, member Member) string {
 	t.Helper()
-	s, err := NewServer(Options{
-		Listen: "127.0.0.1:0", TLS: certs.OptionalClientServerConfig(files), Backend: backend, Member: member,
-		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metrics") }),
-		Version: "test", Logger: slog.New(slog.DiscardHandler),
-	})
+	return serveWith(t, Options{TLS: certs.OptionalClientServerConfig(files), Backend: backend, Member: member})
+}
+
+// serveWith likewise, with more options.
+func serveWith(t *testing.T, o Options) string {
+	t.Helper()
+	o.Listen, o.Version, o.Logger = "127.0.0.1:0", "test", slog.New(slog.DiscardHandler)
+	o.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metrics") })
+	s, err := NewServer(o)
 	if err == nil {
 		err = s.Listen()
 	}
@@ -450,7 +458,7 @@ func TestConnectionsBeyondTheLimitAreClosedAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &limited{Listener: inner, most: 1, logger: slog.New(slog.DiscardHandler)}
+	l := &limited{Listener: inner, most: 1, logger: slog.New(slog.DiscardHandler), told: nobody{}}
 	accepted := make(chan net.Conn)
 	go func() {
 		defer close(accepted)

@@ -163,6 +163,8 @@ type Backend interface {
 	ChangeServers(ctx context.Context, want ServersRequest) ([]decide.Server, error)
 	// Bootstrap asks for the beginning of the cluster and returns the request's id.
 	Bootstrap(ctx context.Context, want decide.BootstrapRequest) (string, error)
+	// Certificates are those of this host.
+	Certificates(ctx context.Context) (Certificates, error)
 	// Doctor examines a server, or all of them and the cluster where the name is empty.
 	Doctor(ctx context.Context, server string) (Examination, error)
 	// Switchover asks for another primary and returns the request's id, by which the
@@ -185,6 +187,35 @@ type Backend interface {
 	// Ready returns nil once etcd is reachable and the first copy is loaded,
 	// and otherwise says what is missing.
 	Ready(ctx context.Context) error
+}
+
+// Certificates are those of a host, and whom it trusts.
+type Certificates struct {
+	Host string `json:"host"`
+	// Trusts are the fingerprints of the authorities that its daemon trusts now,
+	// EtcdTrusts those that its member of etcd does; that one follows some seconds later.
+	Trusts     []string `json:"trusts"`
+	EtcdTrusts []string `json:"etcd_trusts,omitempty"`
+	// Certificates are the daemon's, host, and that of the mysqld beside it.
+	Certificates []Certificate `json:"certificates"`
+}
+
+// Certificate is one of a host.
+type Certificate struct {
+	// Name is host or mysqld, File where it is.
+	Name string `json:"name"`
+	File string `json:"file"`
+	// Role is its common name where that is a role, Holder whose it is, Hosts what it
+	// proves.
+	Role   string   `json:"role,omitempty"`
+	Holder string   `json:"holder,omitempty"`
+	Hosts  []string `json:"hosts,omitempty"`
+	// Issuer is the fingerprint of the trusted authority that issued it.
+	Issuer string    `json:"issuer,omitempty"`
+	From   time.Time `json:"from,omitzero"`
+	Until  time.Time `json:"until,omitzero"`
+	// Problem says why it cannot be used, empty for nothing.
+	Problem string `json:"problem,omitempty"`
 }
 
 // ServersRequest asks for a change of the servers of the cluster.

@@ -3,11 +3,11 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -21,6 +21,8 @@ type Files struct {
 	Cert string
 	// Key holds the private key of Cert.
 	Key string
+	// Roles are those of which Cert must have one; empty for any, or none.
+	Roles []Role
 	// OnError, if set, is told once of each state of the files that cannot be
 	// used while the settings go on with the last good one. A pair that is
 	// being replaced may be reported for the moment between its two files. It
@@ -39,7 +41,7 @@ func (f Files) Check() error {
 	if f.Cert == "" && f.Key == "" {
 		return nil
 	}
-	pair, err := readPair(f.Cert, f.Key)
+	pair, err := f.readPair()
 	if err != nil {
 		return err
 	}
@@ -77,12 +79,24 @@ func readPool(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-func readPair(cert, key string) (*tls.Certificate, error) {
-	pair, err := tls.LoadX509KeyPair(cert, key)
+func (f Files) readPair() (*tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
 	if err != nil {
-		return nil, fmt.Errorf("reading the certificate %s and its key %s: %w", cert, key, err)
+		return nil, fmt.Errorf("reading the certificate %s and its key %s: %w", f.Cert, f.Key, err)
+	}
+	if have := IdentityOf(pair.Leaf).Role; len(f.Roles) > 0 && !slices.Contains(f.Roles, have) {
+		return nil, fmt.Errorf("reading the certificate %s: its common name is %q, and this host needs %s: mysqlha certs issue makes such a one",
+			f.Cert, pair.Leaf.Subject.CommonName, anyOf(f.Roles))
 	}
 	return &pair, nil
+}
+
+func anyOf(roles []Role) string {
+	names := make([]string, len(roles))
+	for i, r := range roles {
+		names[i] = string(r)
+	}
+	return strings.Join(names, " or ")
 }
 
 // watched is what was read from some files, read anew when they change.
@@ -174,20 +188,9 @@ func verifyChain(chain []*x509.Certificate, roots *x509.CertPool, usage x509.Ext
 // Prove returns the first of the certificates in PEM, a host's own, nil where there is
 // none. Its error says why they do not prove a name to whoever trusts the CA.
 func Prove(ca string, chain []byte, name string) (*x509.Certificate, error) {
-	var all []*x509.Certificate
-	for rest := chain; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, c)
-	}
-	if len(all) == 0 {
-		return nil, errors.New("there is no certificate in it")
+	all, err := Parse(chain)
+	if err != nil {
+		return nil, err
 	}
 	pool, err := readPool(ca)
 	if err == nil {

@@ -12,24 +12,33 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
 
 // Request says what a certificate is to be for.
 type Request struct {
-	// Name tells people and logs whose certificate it is. It becomes the
-	// subject, which is never compared with a host name.
+	// Role is what its holder is for a cluster; empty for a certificate without rights
+	// there.
+	Role Role
+	// Name tells people and logs whose certificate it is; see [Identity]. The subject
+	// is never compared with a host name.
 	Name string
 	// Hosts are the DNS names and IP addresses that the certificate proves;
 	// needed with Server. Wildcards are refused.
 	Hosts []string
 	// Server and Client allow the use as that end of a connection; at least
-	// one is needed, and a daemon's certificate has both.
+	// one is needed, and a role has its own.
 	Server, Client bool
 	// ValidFor is the time from now on; the certificate ends earlier if the
 	// authority does.
 	ValidFor time.Duration
+}
+
+// For returns the request of a role.
+func For(role Role, name string, hosts []string, validFor time.Duration) Request {
+	return Request{Role: role, Name: name, Hosts: hosts, Server: role.Serves(), Client: true, ValidFor: validFor}
 }
 
 var hostLabel = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$`)
@@ -89,6 +98,12 @@ func (q Request) template(now time.Time) (*x509.Certificate, error) {
 	if err := checkName(q.Name); err != nil {
 		return nil, err
 	}
+	if q.Role != "" && !slices.Contains(Roles(), q.Role) {
+		return nil, fmt.Errorf("%q is not a role", q.Role)
+	}
+	if q.Role == "" && IdentityOf(&x509.Certificate{Subject: q.subject()}).Role != "" {
+		return nil, fmt.Errorf("%q is a role, and no name", q.Name)
+	}
 	switch {
 	case !q.Server && !q.Client:
 		return nil, errors.New("it is for neither server nor client")
@@ -103,7 +118,7 @@ func (q Request) template(now time.Time) (*x509.Certificate, error) {
 	}
 	t := &x509.Certificate{
 		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: q.Name},
+		Subject:               q.subject(),
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              now.Add(q.ValidFor),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
@@ -127,6 +142,13 @@ func (q Request) template(now time.Time) (*x509.Certificate, error) {
 		t.DNSNames = append(t.DNSNames, name)
 	}
 	return t, nil
+}
+
+func (q Request) subject() pkix.Name {
+	if q.Role == "" {
+		return pkix.Name{CommonName: q.Name}
+	}
+	return pkix.Name{CommonName: string(q.Role), OrganizationalUnit: []string{q.Name}}
 }
 
 func isHostName(name string) bool {

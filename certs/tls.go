@@ -20,7 +20,7 @@ func newMaterial(f Files) material {
 		pool: &watched[*x509.CertPool]{paths: []string{f.CA}, tell: f.OnError,
 			read: func() (*x509.CertPool, error) { return readPool(f.CA) }},
 		pair: &watched[*tls.Certificate]{paths: []string{f.Cert, f.Key}, tell: f.OnError,
-			read: func() (*tls.Certificate, error) { return readPair(f.Cert, f.Key) }},
+			read: func() (*tls.Certificate, error) { return f.readPair() }},
 	}
 }
 
@@ -82,20 +82,17 @@ func (m material) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage) erro
 // and carry serverName, a host name or an IP address. An empty serverName
 // refuses every server.
 func ClientConfig(files Files, serverName string) *tls.Config {
-	c := ClientConfigAny(files, []string{serverName})
+	c := ClientConfigAny(files, func() []string { return []string{serverName} })
 	c.ServerName = serverName
 	return c
 }
 
 // ClientConfigAny is ClientConfig for one client of several servers, such as
-// those of etcd: the certificate must carry one of the names. A host name that
-// the dialler sets for a connection (SNI) must be among them and is then the
-// only one accepted.
-func ClientConfigAny(files Files, serverNames []string) *tls.Config {
-	m, names := newMaterial(files), make([]string, len(serverNames))
-	for i, n := range serverNames {
-		names[i] = plainName(n)
-	}
+// those of etcd: the certificate must carry one of the names of the moment. A host
+// name that the dialler sets for a connection (SNI) must be among them and is then
+// the only one accepted.
+func ClientConfigAny(files Files, serverNames func() []string) *tls.Config {
+	m := newMaterial(files)
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -111,7 +108,7 @@ func ClientConfigAny(files Files, serverNames []string) *tls.Config {
 			if err := m.verify(s.PeerCertificates, x509.ExtKeyUsageServerAuth); err != nil {
 				return fmt.Errorf("verifying the server's certificate: %w", err)
 			}
-			if err := verifyName(s, names); err != nil {
+			if err := verifyName(s, serverNames()); err != nil {
 				return fmt.Errorf("verifying the server's name: %w", err)
 			}
 			return nil
@@ -124,7 +121,11 @@ func plainName(name string) string { return strings.ToLower(strings.TrimSuffix(n
 
 // verifyName checks that the server is one of names. ConnectionState has no
 // name where the dialler meant an IP address.
-func verifyName(s tls.ConnectionState, names []string) error {
+func verifyName(s tls.ConnectionState, serverNames []string) error {
+	names := slices.Clone(serverNames)
+	for i, n := range names {
+		names[i] = plainName(n)
+	}
 	if dialled := plainName(s.ServerName); dialled != "" {
 		if !slices.Contains(names, dialled) {
 			return fmt.Errorf("%q is not among the servers to dial, %q", dialled, names)

@@ -224,7 +224,7 @@ func TestAClientOfSeveralServersAcceptsTheirNamesOnly(t *testing.T) {
 		{"the dialled name is not listed", []string{"db2.example"}, "db1.example", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			client := ClientConfigAny(e.files(), c.names)
+			client := ClientConfigAny(e.files(), func() []string { return c.names })
 			client.ServerName = c.sni
 			_, err, _ := connect(t, ServerConfig(e.files(), true), client)
 			if (err == nil) != c.ok {

@@ -274,6 +274,10 @@ func (r *reader) checkChoices() {
 	}
 	one("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	one("log.format", c.Log.Format, "auto", "json", "text")
+	one("api.reads", c.API.Reads, ReadsAnyone, ReadsRole)
+	if r.sound("api.tokens_file") && c.API.TokensFile != "" {
+		r.checkFile("api.tokens_file", c.API.TokensFile)
+	}
 	if r.sound("redirect.max_sessions") && c.Redirect.MaxSessions < 0 {
 		r.fault("redirect.max_sessions", fmt.Sprintf("is %d", c.Redirect.MaxSessions), "write a limit, or 0 for none")
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net"
+	"net/url"
 	"slices"
 	"time"
 )
@@ -203,7 +204,22 @@ type EtcdMember struct {
 type API struct {
 	// Listen is the address to listen on; default :8008.
 	Listen string `yaml:"listen"`
+	// TokensFile has the hashes of the tokens by which callers without a certificate
+	// may ask; empty for none. `mysqlha token` writes it, and it may change while the
+	// daemon runs.
+	TokensFile string `yaml:"tokens_file"`
+	// Reads says who may look: anyone, or those with a certificate or a token of the
+	// cluster alone, role. The health checks are for anyone. Default ReadsAnyone.
+	Reads string `yaml:"reads"`
 }
+
+// Who may look at the endpoint.
+const (
+	// ReadsAnyone lets everybody look who reaches it.
+	ReadsAnyone = "anyone"
+	// ReadsRole lets those look who have a role.
+	ReadsRole = "role"
+)
 
 // Redirect is the TCP redirector.
 type Redirect struct {
@@ -330,6 +346,20 @@ func (c *Config) EtcdEndpoints() []string {
 	return urls
 }
 
+// EtcdHosts returns the hosts of EtcdEndpoints.
+func (c *Config) EtcdHosts() []string { return HostsOf(c.EtcdEndpoints()) }
+
+// HostsOf returns the hosts of URLs; of what is none, nothing.
+func HostsOf(urls []string) []string {
+	var hosts []string
+	for _, text := range urls {
+		if u, err := url.Parse(text); err == nil && u.Hostname() != "" {
+			hosts = append(hosts, u.Hostname())
+		}
+	}
+	return hosts
+}
+
 // Warnings returns what is allowed but probably not wanted, one sentence each.
 func (c *Config) Warnings() []string { return slices.Clone(c.warnings) }
 
@@ -339,7 +369,7 @@ func defaults() *Config {
 		DataDir:      "/var/lib/mysqlha",
 		MySQL:        MySQL{ControlUser: "mysqlha"},
 		Etcd:         Etcd{Embedded: Embedded{Heartbeat: 100 * time.Millisecond, Election: 500 * time.Millisecond}},
-		API:          API{Listen: ":8008"},
+		API:          API{Listen: ":8008", Reads: ReadsAnyone},
 		Redirect:     Redirect{Write: ":6446", Read: ":6447", Hold: 10 * time.Second, Drain: 10 * time.Second, ReadFallback: true, MaxLag: 10 * time.Second},
 		Durability:   DurabilityLossless,
 		RequiredAcks: 1,

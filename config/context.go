@@ -18,6 +18,8 @@ type Context struct {
 	// TLS names the PEM files. Cert and Key may both be empty: reading needs no
 	// certificate.
 	TLS TLS `yaml:"tls"`
+	// TokenFile holds a token instead of a certificate, readable by its owner alone.
+	TokenFile string `yaml:"token_file"`
 }
 
 // ContextEndpoint is one daemon to ask.
@@ -59,7 +61,7 @@ func LoadContext(path string) (*Context, error) {
 }
 
 func (c *Context) derive(dir string) {
-	for _, p := range []*string{&c.TLS.CA, &c.TLS.Cert, &c.TLS.Key} {
+	for _, p := range []*string{&c.TLS.CA, &c.TLS.Cert, &c.TLS.Key, &c.TokenFile} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
@@ -86,6 +88,9 @@ func (r *reader) checkContext(c *Context) {
 	if r.need("tls.ca", c.TLS.CA, "name the file of the CA certificates") {
 		r.checkFile("tls.ca", c.TLS.CA)
 	}
+	if c.TokenFile != "" {
+		r.checkSecret("token_file", c.TokenFile, true)
+	}
 	if c.TLS.Cert == "" && c.TLS.Key == "" {
 		return
 	}
@@ -111,6 +116,9 @@ func (c *Context) YAML() []byte {
 	fmt.Fprintf(&b, "tls:\n  ca: %s\n", yamlText(c.TLS.CA))
 	if c.TLS.Cert != "" || c.TLS.Key != "" {
 		fmt.Fprintf(&b, "  cert: %s\n  key: %s\n", yamlText(c.TLS.Cert), yamlText(c.TLS.Key))
+	}
+	if c.TokenFile != "" {
+		fmt.Fprintf(&b, "token_file: %s\n", yamlText(c.TokenFile))
 	}
 	return b.Bytes()
 }

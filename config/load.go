@@ -154,7 +154,7 @@ func (r *reader) derive(dir string) {
 	c := r.cfg
 	for _, p := range []*string{
 		&c.DataDir, &c.MySQL.Socket, &c.MySQL.ControlPasswordFile, &c.MySQL.RunFile, &c.MySQL.DataDir,
-		&c.TLS.CA, &c.TLS.Cert, &c.TLS.Key,
+		&c.TLS.CA, &c.TLS.Cert, &c.TLS.Key, &c.API.TokensFile,
 	} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -29,16 +28,14 @@ const (
 	keepaliveTimeout = time.Second
 )
 
-// ClientOptions say how to reach etcd. All three files are needed: there is no way in without mutual TLS.
+// ClientOptions say how to reach etcd.
 type ClientOptions struct {
 	Endpoints []string     // https URLs of the members' client ports
-	CAFile    string       // PEM file of the authorities that sign the members' certificates
-	CertFile  string       // PEM file of the certificate shown to etcd, read again for every connection
-	KeyFile   string       // PEM file of its key, read again for every connection
+	TLS       *tls.Config  // verifies the members and shows them a certificate: there is no way in without mutual TLS
 	Logger    *slog.Logger // nil discards
 }
 
-// Dial returns a client of the given etcd. It checks the options and files but connects to nothing, so it succeeds while
+// Dial returns a client of the given etcd. It checks the options but connects to nothing, so it succeeds while
 // etcd is down. The client lives until it is closed; the end of ctx does not end it, because leases are given back after
 // that.
 func Dial(ctx context.Context, o ClientOptions) (*clientv3.Client, error) {
@@ -48,19 +45,12 @@ func Dial(ctx context.Context, o ClientOptions) (*clientv3.Client, error) {
 	if len(o.Endpoints) == 0 {
 		return nil, errors.New("dial etcd: no endpoints")
 	}
-	if o.CAFile == "" || o.CertFile == "" || o.KeyFile == "" {
-		return nil, errors.New("dial etcd: authority, certificate and key files are all needed")
-	}
-	info := transport.TLSInfo{
-		CertFile: o.CertFile, KeyFile: o.KeyFile, TrustedCAFile: o.CAFile, MinVersion: tls.VersionTLS12,
-	}
-	config, err := info.ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("dial etcd: read TLS files: %w", err)
+	if o.TLS == nil || o.TLS.InsecureSkipVerify && o.TLS.VerifyConnection == nil {
+		return nil, errors.New("dial etcd: TLS settings that verify the members are needed")
 	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            o.Endpoints,
-		TLS:                  config,
+		TLS:                  o.TLS,
 		DialKeepAliveTime:    keepaliveTime,
 		DialKeepAliveTimeout: keepaliveTimeout,
 		Logger:               newZapLogger(orDiscard(o.Logger), false),

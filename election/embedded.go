@@ -49,9 +49,12 @@ type EmbeddedOptions struct {
 	// CAFile signs all members' and clients' certificates; CertFile and KeyFile serve as server and client certificate,
 	// for clients and peers alike. All are PEM files; certificate and key are read again for each connection.
 	CAFile, CertFile, KeyFile string
-	HeartbeatInterval         time.Duration // between members; 0 means 100 ms
-	ElectionTimeout           time.Duration // at least five heartbeats; 0 means 500 ms
-	Logger                    *slog.Logger  // gets etcd's warnings, and its information as debug lines; nil discards
+	// PeerName is the common name that the other members' certificates must have; empty: any. Another certificate of the
+	// same authority is not let in as a member.
+	PeerName          string
+	HeartbeatInterval time.Duration // between members; 0 means 100 ms
+	ElectionTimeout   time.Duration // at least five heartbeats; 0 means 500 ms
+	Logger            *slog.Logger  // gets etcd's warnings, and its information as debug lines; nil discards
 }
 
 // Embedded is a running member.
@@ -173,6 +176,9 @@ func (o EmbeddedOptions) config(fatal fatalHook) (*embed.Config, error) {
 	}
 	tls := transport.TLSInfo{CertFile: o.CertFile, KeyFile: o.KeyFile, TrustedCAFile: o.CAFile, ClientCertAuth: true}
 	c.ClientTLSInfo, c.PeerTLSInfo = tls, tls
+	if o.PeerName != "" {
+		c.PeerTLSInfo.AllowedCNs = []string{o.PeerName}
+	}
 	c.TickMs = uint(orDefault(o.HeartbeatInterval, defaultHeartbeat).Milliseconds())
 	c.ElectionMs = uint(orDefault(o.ElectionTimeout, defaultElection).Milliseconds())
 	lean(c)

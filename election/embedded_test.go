@@ -2,6 +2,7 @@ package election
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -28,12 +29,12 @@ func TestOnlyOurAuthorityGetsIn(t *testing.T) {
 	}
 	foreign := newAuthority(t)
 	mixed := own
-	mixed.CertFile, mixed.KeyFile = foreign.cert, foreign.key
+	mixed.TLS = clientTLS(t, cluster.tls.ca, foreign.cert, foreign.key)
 	if read(mixed) == nil {
 		t.Error("a client with a foreign certificate gets in")
 	}
 	mixed = own
-	mixed.CAFile = foreign.ca
+	mixed.TLS = clientTLS(t, foreign.ca, cluster.tls.cert, cluster.tls.key)
 	if read(mixed) == nil {
 		t.Error("a member with a foreign certificate is believed")
 	}
@@ -48,14 +49,14 @@ func TestOnlyOurAuthorityGetsIn(t *testing.T) {
 	}
 }
 
-func TestDialNeedsFilesButNoServer(t *testing.T) {
-	tls := newAuthority(t)
-	good := ClientOptions{Endpoints: []string{"https://127.0.0.1:1"}, CAFile: tls.ca, CertFile: tls.cert, KeyFile: tls.key}
+func TestDialNeedsTLSButNoServer(t *testing.T) {
+	files := newAuthority(t)
+	good := ClientOptions{Endpoints: []string{"https://127.0.0.1:1"}, TLS: clientTLS(t, files.ca, files.cert, files.key)}
 	dialTest(t, good)
 	for name, spoil := range map[string]func(*ClientOptions){
-		"no endpoints":       func(o *ClientOptions) { o.Endpoints = nil },
-		"no authority":       func(o *ClientOptions) { o.CAFile = "" },
-		"a missing key file": func(o *ClientOptions) { o.KeyFile += "x" },
+		"no endpoints":              func(o *ClientOptions) { o.Endpoints = nil },
+		"no TLS":                    func(o *ClientOptions) { o.TLS = nil },
+		"TLS that verifies nothing": func(o *ClientOptions) { o.TLS = &tls.Config{InsecureSkipVerify: true} },
 	} {
 		bad := good
 		spoil(&bad)

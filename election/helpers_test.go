@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -19,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -163,11 +165,16 @@ func (c *testCluster) raftLeader() int {
 }
 
 func (c *testCluster) clientOptions() ClientOptions {
-	o := ClientOptions{CAFile: c.tls.ca, CertFile: c.tls.cert, KeyFile: c.tls.key}
+	o := ClientOptions{TLS: clientTLS(c.t, c.tls.ca, c.tls.cert, c.tls.key)}
 	for _, m := range c.options {
 		o.Endpoints = append(o.Endpoints, m.ListenClientURL)
 	}
 	return o
+}
+
+func clientTLS(t testing.TB, ca, cert, key string) *tls.Config {
+	t.Helper()
+	return must(transport.TLSInfo{TrustedCAFile: ca, CertFile: cert, KeyFile: key}.ClientConfig())(t)
 }
 
 func (c *testCluster) client() *clientv3.Client { return dialTest(c.t, c.clientOptions()) }

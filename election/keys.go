@@ -96,6 +96,9 @@ func (k Keys) PolicyVersion(version uint64) string {
 // Hook is the key of how far the events of the cluster were delivered to a hook.
 func (k Keys) Hook(name string) string { return k.root + "hooks/" + url.PathEscape(name) }
 
+// EtcdTurn is the key of who restarts a member of etcd.
+func (k Keys) EtcdTurn() string { return k.root + "turns/etcd" }
+
 // HistoryPrefix is the prefix of the history.
 func (k Keys) HistoryPrefix() string { return k.root + "history/" }
 

@@ -219,7 +219,7 @@ func (h *handMade) writeFiles() {
 		err = ca.WriteTo(filepath.Join(h.dir, "ca"))
 	}
 	if err == nil {
-		err = ca.IssueTo(filepath.Join(h.dir, "client"), "client", certs.Request{Name: "operator", Client: true, ValidFor: 100 * 24 * time.Hour})
+		err = ca.IssueTo(filepath.Join(h.dir, "client"), "client", certs.For(certs.RoleOperator, "ann", nil, 100*24*time.Hour))
 	}
 	if err != nil {
 		h.t.Fatal(err)
@@ -231,7 +231,10 @@ func (h *handMade) writeFiles() {
 		fmt.Fprintf(&endpoints, "  - {address: \"127.0.0.1:%d\"}\n", h.port(host, handMadeAPI))
 	}
 	for host := range 3 {
-		if err := ca.IssueTo(h.path(host, "tls"), "host", certs.Request{Name: fmt.Sprintf("db%d", host+1), Hosts: []string{"127.0.0.1"}, Server: true, Client: true, ValidFor: 90 * 24 * time.Hour}); err != nil {
+		if err := ca.IssueTo(h.path(host, "tls"), "host", certs.For(certs.RoleMember, fmt.Sprintf("db%d", host+1), []string{"127.0.0.1"}, 90*24*time.Hour)); err != nil {
+			h.t.Fatal(err)
+		}
+		if err := ca.IssueTo(h.path(host, "tls"), "mysqld", certs.For(certs.RoleMysqld, fmt.Sprintf("db%d", host+1), []string{"127.0.0.1"}, 90*24*time.Hour)); err != nil {
 			h.t.Fatal(err)
 		}
 		text := fmt.Sprintf("cluster: shop\nname: db%d\ndata_dir: state\nservers:\n%smysql:\n  socket: %s\n  data_dir: data\ntls: {ca: %s, cert: tls/host.crt, key: tls/host.key}\netcd:\n  embedded:\n    listen_client: 127.0.0.1:%d\n    listen_peer: 127.0.0.1:%d\n    members:\n%s    token: made-by-hand-1\napi: {listen: \"127.0.0.1:%d\"}\nredirect: {write: \"127.0.0.1:%d\", read: \"127.0.0.1:%d\"}\n",

@@ -16,6 +16,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/mysqlha/mysqlha/api"
+	"github.com/mysqlha/mysqlha/certs"
 	"github.com/mysqlha/mysqlha/config"
 	"github.com/mysqlha/mysqlha/deploy/sandbox"
 	"github.com/mysqlha/mysqlha/deploy/sandbox/load"
@@ -373,7 +374,7 @@ func dialEtcd(t *testing.T, s *sandbox.Sandbox) (*clientv3.Client, election.Keys
 		t.Fatal(err)
 	}
 	client, err := election.Dial(t.Context(), election.ClientOptions{Endpoints: cfg.EtcdEndpoints(),
-		CAFile: cfg.TLS.CA, CertFile: cfg.TLS.Cert, KeyFile: cfg.TLS.Key})
+		TLS: certs.ClientConfigAny(certs.Files{CA: cfg.TLS.CA, Cert: cfg.TLS.Cert, Key: cfg.TLS.Key}, cfg.EtcdHosts)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,7 +74,7 @@ func balanced(t *testing.T, s *sandbox.Sandbox) (write, read string) {
 	}
 	write, read = freeAddress(t), freeAddress(t)
 	var text bytes.Buffer
-	err = haproxySettings.Execute(&text, map[string]any{"CA": filepath.Join(s.Dir(), "ca", "ca.crt"), "Write": write, "Read": read, "Servers": servers})
+	err = haproxySettings.Execute(&text, map[string]any{"CA": filepath.Join(s.Dir(), "client", "ca.crt"), "Write": write, "Read": read, "Servers": servers})
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")
 	if err = errors.Join(err, os.WriteFile(file, text.Bytes(), 0o600)); err != nil {
 		t.Fatal(err)

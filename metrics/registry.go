@@ -23,6 +23,7 @@ type Registry struct {
 	server     *server
 	watch      *watch
 	redirect   *redirect
+	api        *endpoint
 }
 
 // New returns the metrics of a daemon of that version. What has closed sets of
@@ -33,7 +34,8 @@ func New(version string) *Registry {
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	r.prometheus.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.cluster, r.server, r.watch, r.redirect = newCluster(), newServer(), newWatch(), newRedirect()
-	for _, group := range [][]prometheus.Collector{r.cluster.all(), r.server.all(), r.watch.all(), r.redirect.all()} {
+	r.api = newEndpoint()
+	for _, group := range [][]prometheus.Collector{r.cluster.all(), r.server.all(), r.watch.all(), r.redirect.all(), r.api.all()} {
 		r.prometheus.MustRegister(group...)
 	}
 	return r

@@ -18,6 +18,7 @@ type watch struct {
 	rejoins  *prometheus.CounterVec
 	cloning  prometheus.Histogram
 	hooks    *prometheus.CounterVec
+	ends     *prometheus.GaugeVec
 }
 
 func newWatch() *watch {
@@ -31,6 +32,7 @@ func newWatch() *watch {
 		unproven: histograms("fence_since_proof_seconds", "The time from the last proof that the local server was the primary of the newest term until it was fenced and proven not writable, by cause.",
 			[]float64{.25, .5, 1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 30}, "cause"),
 		rejoins: counters("rejoins_total", "What was done to let the local server come back with the primary's data, by way: what it had beyond that was rewound, could not be, or was replaced by a clone.", "way"),
+		ends:    gauges("certificate_expiry_timestamp_seconds", "When the certificates of this host end, as seconds since 1970, by whose: that of the daemon, host, or mysqld.", "certificate"),
 		hooks:   counters("hook_events_total", "Events that this daemon told a hook of, by hook and by result: delivered, or given up after all tries.", "hook", "result"),
 		cloning: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "clone_seconds",
 			Help: "How long building the local server anew as a clone took, mysqld's restart included.", Buckets: []float64{1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600}}),
@@ -38,7 +40,7 @@ func newWatch() *watch {
 }
 
 func (w *watch) all() []prometheus.Collector {
-	return []prometheus.Collector{w.probes, w.failures, w.fences, w.fencing, w.unproven, w.rejoins, w.cloning, w.hooks}
+	return []prometheus.Collector{w.probes, w.failures, w.fences, w.fencing, w.unproven, w.rejoins, w.cloning, w.hooks, w.ends}
 }
 
 // WatchServer makes the metrics of a kind of probe of a server exist before its
@@ -76,6 +78,11 @@ func (r *Registry) Fenced(cause string, took, sinceProof time.Duration) {
 	r.watch.fences.WithLabelValues(cause).Inc()
 	r.watch.fencing.WithLabelValues(cause).Observe(took.Seconds())
 	r.watch.unproven.WithLabelValues(cause).Observe(sinceProof.Seconds())
+}
+
+// CertificateEnds reports until when a certificate of this host is valid: host or mysqld.
+func (r *Registry) CertificateEnds(certificate string, until time.Time) {
+	r.watch.ends.WithLabelValues(certificate).Set(float64(until.Unix()))
 }
 
 // WatchHook makes the metrics of a hook exist before it is told of anything.

@@ -22,7 +22,10 @@ import (
 )
 
 // daemon answers with one cluster.
-type daemon struct{ cluster api.Cluster }
+type daemon struct {
+	cluster      api.Cluster
+	certificates api.Certificates
+}
 
 func (d daemon) Cluster(ctx context.Context) (api.Cluster, error) {
 	if d.cluster.Name == hangs {
@@ -140,6 +143,10 @@ func (d daemon) Bootstrap(_ context.Context, want decide.BootstrapRequest) (stri
 	return want.ID, nil
 }
 
+func (d daemon) Certificates(context.Context) (api.Certificates, error) {
+	return d.certificates, nil
+}
+
 func (d daemon) Doctor(_ context.Context, server string) (api.Examination, error) {
 	e := api.Examination{Found: []decide.Diagnosis{}}
 	for _, s := range d.cluster.Servers {
@@ -183,13 +190,13 @@ func daemonFor(t testing.TB, c api.Cluster) string {
 		err = ca.WriteTo(dir)
 	}
 	if err == nil {
-		err = ca.IssueTo(dir, "host", certs.Request{Name: "host", Hosts: []string{"127.0.0.1"}, Server: true, Client: true, ValidFor: time.Hour})
+		err = ca.IssueTo(dir, "host", certs.For(certs.RoleMember, "host", []string{"127.0.0.1"}, time.Hour))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := certs.Files{CA: filepath.Join(dir, "ca.crt"), Cert: filepath.Join(dir, "host.crt"), Key: filepath.Join(dir, "host.key")}
-	server, err := api.NewServer(api.Options{Listen: "127.0.0.1:0", TLS: certs.OptionalClientServerConfig(files), Backend: daemon{c}, Logger: slog.New(slog.DiscardHandler)})
+	server, err := api.NewServer(api.Options{Listen: "127.0.0.1:0", TLS: certs.OptionalClientServerConfig(files), Backend: daemon{cluster: c}, Logger: slog.New(slog.DiscardHandler)})
 	if err == nil {
 		err = server.Listen()
 	}

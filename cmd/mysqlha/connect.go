@@ -45,27 +45,30 @@ func given(c *cli.Context, name string) *cli.Context {
 // target is a cluster to ask.
 type target struct {
 	cluster   string
+	files     config.TLS
 	endpoints []api.Endpoint
 }
 
 // connect returns a client of the cluster that the flags, the environment or
 // the default files name, and the cluster's name.
 func connect(c *cli.Context) (*api.Client, string, error) {
-	kind, file, err := place(given(c, "config").String("config"), given(c, "context").String("context"), os.Getenv)
-	if err != nil {
-		return nil, "", err
-	}
-	var t target
-	if kind == "context" {
-		t, err = fromContext(file)
-	} else {
-		t, err = fromConfig(file)
-	}
+	t, err := targetOf(c)
 	if err != nil {
 		return nil, "", err
 	}
 	client, err := api.NewClient(t.endpoints...)
 	return client, t.cluster, err
+}
+
+func targetOf(c *cli.Context) (target, error) {
+	kind, file, err := place(given(c, "config").String("config"), given(c, "context").String("context"), os.Getenv)
+	switch {
+	case err != nil:
+		return target{}, err
+	case kind == "context":
+		return fromContext(file)
+	}
+	return fromConfig(file)
 }
 
 // place decides which file to read and what kind it is of.
@@ -109,9 +112,17 @@ func fromContext(file string) (target, error) {
 	if err != nil {
 		return target{}, fmt.Errorf("the context cannot be used:\n%w", err)
 	}
-	t := target{cluster: c.Cluster}
+	token := ""
+	if c.TokenFile != "" {
+		if token, err = config.ReadSecret(c.TokenFile); err != nil {
+			return target{}, fmt.Errorf("the context cannot be used: %w", err)
+		}
+	}
+	t := target{cluster: c.Cluster, files: c.TLS}
 	for _, e := range c.Endpoints {
-		t.endpoints = append(t.endpoints, endpoint(e.Address, e.VerifyName(), c.TLS))
+		one := endpoint(e.Address, e.VerifyName(), c.TLS)
+		one.Token = token
+		t.endpoints = append(t.endpoints, one)
 	}
 	return t, nil
 }
@@ -121,7 +132,7 @@ func fromConfig(file string) (target, error) {
 	if err != nil {
 		return target{}, fmt.Errorf("the configuration cannot be used:\n%w", err)
 	}
-	t := target{cluster: c.Cluster}
+	t := target{cluster: c.Cluster, files: c.TLS}
 	for _, s := range c.Servers {
 		t.endpoints = append(t.endpoints, endpoint(s.API, s.APITLSName(), c.TLS))
 	}

@@ -123,6 +123,7 @@ func (t tool) app(args []string) *cli.App {
 			t.manCommand(),
 			t.rewoundCommand(),
 			t.certsCommand(),
+			t.tokenCommand(),
 			sandbox.Command(),
 			{Name: "version", Usage: "print the version", Action: t.version},
 		},

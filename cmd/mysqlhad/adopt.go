@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -163,8 +164,23 @@ func (p *preparation) certificate(f replication.Facts) {
 	if now.Problem == "" {
 		return
 	}
+	mysqld := mysqldFiles(host)
+	if own := inspect("mysqld", mysqld.CA, mysqld.Cert, self.MySQLTLSName()); own.Problem != "" {
+		p.inTheWay = append(p.inTheWay, doctor.Of(decide.CodeCertificateUnfit, p.cfg.Name, own.Problem, "mysqlha certs issue --name "+p.cfg.Name+" --host "+self.MySQLTLSName()))
+		return
+	}
 	p.steps = append(p.steps, preparationStep{why: "mysqld serves a certificate that the cluster does not trust (" + now.Problem + "); clients that verify the present one need the cluster's CA",
-		statements: guard.CertificateSQL(host.CA, host.Cert, host.Key)})
+		statements: guard.CertificateSQL(host.CA, mysqld.Cert, mysqld.Key)})
+}
+
+// mysqldFiles are those that mysqld is to have: its own beside the daemon's, where they
+// are, or else the daemon's.
+func mysqldFiles(host certs.Files) certs.Files {
+	base := filepath.Join(filepath.Dir(host.Cert), certs.FileOf(certs.RoleMysqld))
+	if _, err := os.Stat(base + ".crt"); err != nil {
+		return host
+	}
+	return certs.Files{CA: host.CA, Cert: base + ".crt", Key: base + ".key"}
 }
 
 // control makes the daemon's account, unless it can log in.

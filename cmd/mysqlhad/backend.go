@@ -49,7 +49,7 @@ func (b *backend) Cluster(ctx context.Context) (api.Cluster, error) {
 	d, s := b.d, b.d.bus.State()
 	servers := d.servers()
 	c := api.Cluster{Name: d.cfg.Cluster, Self: d.cfg.Name, Version: version, At: time.Now(), Leader: s.Leader,
-		Record: s.Record, Revision: s.RecordRevision, Servers: make([]api.Server, len(servers)), Applicants: decide.ServerNames(d.applicants())}
+		Record: withoutSecrets(s.Record), Revision: s.RecordRevision, Servers: make([]api.Server, len(servers)), Applicants: decide.ServerNames(d.applicants())}
 	if c.Stale = !s.StaleSince.IsZero() || !s.Loaded(); c.Stale && s.Loaded() {
 		c.StaleFor = time.Since(s.FreshAt)
 	}
@@ -89,6 +89,16 @@ func (b *backend) Cluster(ctx context.Context) (api.Cluster, error) {
 	return c, nil
 }
 
+// withoutSecrets returns a record without the hashes of its accounts' passwords.
+func withoutSecrets(r *decide.Record) *decide.Record {
+	if r == nil {
+		return nil
+	}
+	shown := *r
+	shown.Accounts = nil
+	return &shown
+}
+
 func (b *backend) lastFailover(ctx context.Context) *decide.History {
 	entries, err := b.d.bus.History(ctx, failoverLookback)
 	if err != nil {
@@ -119,6 +129,11 @@ func (b *backend) Why(ctx context.Context) (api.Why, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	return peer.Why(ctx)
+}
+
+// Certificates are those of this host.
+func (b *backend) Certificates(context.Context) (api.Certificates, error) {
+	return b.d.tls.state(), nil
 }
 
 // TestFence has this host's server fenced for a test, or asks its own daemon.

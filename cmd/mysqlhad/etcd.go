@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/mysqlha/mysqlha/certs"
 	"github.com/mysqlha/mysqlha/config"
 	"github.com/mysqlha/mysqlha/election"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
@@ -26,16 +28,18 @@ type etcdRole struct {
 	// coming: it was let in, and has not been seen to have come in. Only run's.
 	coming bool
 
+	// aside: the member goes away for a moment, and this daemon asks others meanwhile.
+	aside atomic.Bool
+
 	mu      sync.Mutex
 	running *election.Embedded // nil while it is not of the cluster
+	trusted []string           // the fingerprints of the authorities that it trusts
 }
 
 // newEtcdRole starts the member, unless it has to be let in first.
 func newEtcdRole(ctx context.Context, d *daemon) (*etcdRole, error) {
 	r := &etcdRole{d: d, dir: filepath.Join(d.cfg.DataDir, "etcd")}
-	members := make(map[string]string)
 	for _, m := range d.cfg.Etcd.Embedded.Members {
-		members[m.Name] = "https://" + m.Peer
 		if m.Name == d.cfg.Name {
 			r.self = m
 		}
@@ -48,15 +52,28 @@ func newEtcdRole(ctx context.Context, d *daemon) (*etcdRole, error) {
 		d.log.Info("this host's member of etcd waits until it is let in")
 		return r, nil
 	}
-	return r, r.start(ctx, members, false)
+	return r, r.start(ctx, r.peers(), false)
+}
+
+// peers are the peer URLs of the configured members by name.
+func (r *etcdRole) peers() map[string]string {
+	members := make(map[string]string)
+	for _, m := range r.d.cfg.Etcd.Embedded.Members {
+		members[m.Name] = "https://" + m.Peer
+	}
+	return members
 }
 
 func (r *etcdRole) start(ctx context.Context, members map[string]string, join bool) error {
 	cfg, e := r.d.cfg, r.d.cfg.Etcd.Embedded
+	trusted, err := certs.Fingerprints(cfg.TLS.CA) // Before etcd reads them: what is newer is seen as such.
+	if err != nil {
+		return err
+	}
 	started, err := election.StartEmbedded(ctx, election.EmbeddedOptions{
 		Name: cfg.Name, Dir: r.dir, JoinExisting: join,
-		ListenClientURL: "https://" + e.ListenClient, ListenPeerURL: "https://" + e.ListenPeer, AdvertiseClient: "https://" + r.self.Client,
-		Members: members, Token: e.Token, CAFile: cfg.TLS.CA, CertFile: cfg.TLS.Cert, KeyFile: cfg.TLS.Key,
+		ListenClientURL: "https://" + e.ListenClient, ListenPeerURL: "https://" + e.ListenPeer, AdvertiseClient: r.own(),
+		Members: members, Token: e.Token, CAFile: cfg.TLS.CA, CertFile: cfg.TLS.Cert, KeyFile: cfg.TLS.Key, PeerName: string(certs.RoleMember),
 		HeartbeatInterval: e.Heartbeat, ElectionTimeout: e.Election, Logger: r.d.log,
 	})
 	if err != nil {
@@ -64,7 +81,7 @@ func (r *etcdRole) start(ctx context.Context, members map[string]string, join bo
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.running = started
+	r.running, r.trusted = started, trusted
 	return nil
 }
 
@@ -98,6 +115,8 @@ const (
 
 // run keeps the member until ctx ends. An error says that it has ended by itself.
 func (r *etcdRole) run(ctx context.Context) error {
+	trust := time.NewTicker(trustPoll)
+	defer trust.Stop()
 	for {
 		member := r.current()
 		if member == nil {
@@ -117,6 +136,12 @@ func (r *etcdRole) run(ctx context.Context) error {
 			r.coming = false
 			if err := member.CameIn(r.dir, r.d.cfg.Etcd.Embedded.Token); err != nil {
 				return err
+			}
+		case <-trust.C:
+			if !r.coming && member.Serves() && r.distrusts() {
+				if err := r.renewTrust(ctx); err != nil {
+					return err
+				}
 			}
 		case err := <-member.Err():
 			if ctx.Err() != nil {
@@ -208,10 +233,10 @@ func (d *daemon) endpoints() []string {
 // localEtcd returns the endpoint of this host's own member of etcd, empty where
 // there is none that serves, or none beside it.
 func (d *daemon) localEtcd() string {
-	if e := d.etcd.current(); e == nil || !e.Serves() || len(d.endpoints()) < 2 {
+	if e := d.etcd.current(); e == nil || d.etcd.isAside() || !e.Serves() || len(d.endpoints()) < 2 {
 		return ""
 	}
-	return "https://" + d.etcd.self.Client
+	return d.etcd.own()
 }
 
 const (
@@ -243,6 +268,10 @@ func (d *daemon) preferEtcd(ctx context.Context) error {
 		}
 		calm := fresh && (time.Since(trouble) > preferAgain || trouble.Before(d.started.Add(preferAgain)))
 		local, want := d.localEtcd(), d.endpoints()
+		d.setHosts(want)
+		if d.etcd.isAside() && len(want) > 1 {
+			want = slices.DeleteFunc(want, func(url string) bool { return url == d.etcd.own() })
+		}
 		alone := len(asked) == 1 && asked[0] == local
 		if local != "" && (calm || alone && fresh) {
 			want = []string{local}

@@ -133,6 +133,14 @@ func chooseRoles(cfg *config.Config, only, without []string) error {
 	return nil
 }
 
+// atLeastInfo has the log tell of what people have done, however little else it tells.
+func atLeastInfo(o config.Log) config.Log {
+	if o.Level == "warn" || o.Level == "error" {
+		o.Level = "info"
+	}
+	return o
+}
+
 func newLogger(o config.Log, stderr io.Writer) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(o.Level)); err != nil {

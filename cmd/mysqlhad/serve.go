@@ -37,14 +37,18 @@ type daemon struct {
 	files   certs.Files
 	metrics *metrics.Registry
 	etcd    *etcdRole // nil without the role
-	started time.Time
-	client  *clientv3.Client
-	keys    election.Keys
-	bus     *bus.Bus
-	peers   *dialled[*api.Client] // the daemons' APIs
-	elector *elector              // nil with neither member nor witness
-	member  *memberRole           // nil without the role
-	courier *hooks.Courier
+	// etcdHosts are those of all members of etcd that are known.
+	etcdHosts atomic.Pointer[[]string]
+	started   time.Time
+	client    *clientv3.Client
+	keys      election.Keys
+	bus       *bus.Bus
+	peers     *dialled[*api.Client] // the daemons' APIs
+	elector   *elector              // nil with neither member nor witness
+	member    *memberRole           // nil without the role
+	courier   *hooks.Courier
+	// tls watches over the certificates of this host.
+	tls *certificates
 	// retiring: the daemon was told to stop; drained is closed when its redirector has
 	// ended, nil without one.
 	retiring atomic.Bool
@@ -76,14 +80,15 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error
 		}
 		defer d.etcd.close()
 	}
+	d.setHosts(cfg.EtcdEndpoints())
 	d.client, err = election.Dial(ctx, election.ClientOptions{Endpoints: cfg.EtcdEndpoints(),
-		CAFile: cfg.TLS.CA, CertFile: cfg.TLS.Cert, KeyFile: cfg.TLS.Key, Logger: log})
+		TLS: certs.ClientConfigAny(d.files, d.hosts), Logger: log})
 	if err != nil {
 		return err
 	}
 	defer d.client.Close() //nolint:errcheck // nothing depends on how the connection ends
 	d.bus = bus.New(d.client, d.keys, cfg.Name, log)
-	d.peers = d.newPeers()
+	d.peers, d.tls = d.newPeers(), &certificates{d: d}
 	d.courier = hooks.NewCourier(hooksOf(cfg), told{d.metrics}, log)
 	for _, h := range cfg.Hooks {
 		d.metrics.WatchHook(h.Name)
@@ -93,8 +98,16 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error
 
 // tlsFiles are the host's certificates.
 func tlsFiles(cfg *config.Config, log *slog.Logger) certs.Files {
-	return certs.Files{CA: cfg.TLS.CA, Cert: cfg.TLS.Cert, Key: cfg.TLS.Key,
+	return certs.Files{CA: cfg.TLS.CA, Cert: cfg.TLS.Cert, Key: cfg.TLS.Key, Roles: rolesNeeded(cfg),
 		OnError: func(err error) { log.Error("TLS files are not usable, the last good ones stay in use", "error", err) }}
+}
+
+// rolesNeeded are the roles of which this host's certificate must have one.
+func rolesNeeded(cfg *config.Config) []certs.Role {
+	if cfg.HasRole(config.RoleMember) || cfg.HasRole(config.RoleWitness) || cfg.HasRole(config.RoleEtcd) {
+		return []certs.Role{certs.RoleMember}
+	}
+	return []certs.Role{certs.RoleRedirector, certs.RoleMember}
 }
 
 // run starts the roles and waits for all of them. When asked ends, the daemon retires,
@@ -130,6 +143,7 @@ func (d *daemon) run(asked context.Context) error {
 	group.Go(func() error { return d.bus.Run(ctx) })
 	group.Go(func() error { return d.preferEtcd(ctx) })
 	group.Go(func() error { return d.courier.Run(ctx) })
+	group.Go(func() error { return d.tls.run(ctx) })
 	if d.etcd != nil {
 		group.Go(func() error { return d.etcd.run(ctx) })
 	}
@@ -184,7 +198,16 @@ func (d *daemon) makeElector(ctx context.Context, group *errgroup.Group) (err er
 
 func (d *daemon) newServer() (*api.HTTPServer, error) {
 	o := api.Options{Listen: d.cfg.API.Listen, TLS: certs.OptionalClientServerConfig(d.files),
-		Backend: &backend{d}, Version: version, Metrics: d.metrics.Handler(), Logger: d.log}
+		Backend: &backend{d}, Version: version, Metrics: d.metrics.Handler(), Logger: d.log,
+		ReadsNeedRole: d.cfg.API.Reads == config.ReadsRole, Observer: d.metrics.API(), Audit: newLogger(atLeastInfo(d.cfg.Log), os.Stderr)}
+	d.metrics.WatchRefusals(api.Refusals())
+	if d.cfg.API.TokensFile != "" {
+		tokens, err := api.OpenTokens(d.cfg.API.TokensFile, func(err error) { d.log.Error("no token is accepted", "error", err) })
+		if err != nil {
+			return nil, err
+		}
+		o.Tokens = tokens
+	}
 	if d.member != nil {
 		o.Member = d.member
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -28,21 +29,12 @@ func (l layout) writeHosts() error {
 	if err != nil {
 		return err
 	}
-	if err := ca.WriteTo(l.path("ca")); err != nil {
+	pki := certs.Folder(l.path("pki"))
+	if err := ca.WriteTo(string(pki)); err != nil {
 		return err
 	}
 	for i, host := range l.hosts() {
-		// Applications reach every mysqld through the redirector, so each has its
-		// name too.
-		names := []string{host, "localhost", "127.0.0.1"}
-		if l.isServer(host) {
-			names = append(names, redirectorName)
-		}
-		if l.Network != nil {
-			names = append(names, l.ip(host), l.ip(redirectorName))
-		}
-		if err := ca.IssueTo(l.path(host, "tls"), "host", certs.Request{Name: host, Hosts: names,
-			Server: true, Client: true, ValidFor: certificatesValid}); err != nil {
+		if err := l.issue(pki, host); err != nil {
 			return err
 		}
 		if err := os.MkdirAll(l.path(host, "state"), 0o700); err != nil {
@@ -57,18 +49,92 @@ func (l layout) writeHosts() error {
 			}
 		}
 	}
-	if err := ca.IssueTo(l.path("client"), "client", certs.Request{Name: "operator", Client: true, ValidFor: certificatesValid}); err != nil {
+	if _, err := pki.Issue(certs.For(certs.RoleOperator, clientHolder, nil, certificatesValid)); err != nil {
+		return err
+	}
+	if err := l.hand(pki, clientHolder, l.path(clientHolder)); err != nil {
 		return err
 	}
 	return l.writeClients()
 }
 
+// issue makes the certificates of a host: its daemon's, and its mysqld's. Applications
+// reach every mysqld through the redirector, so each proves its name too.
+func (l layout) issue(pki certs.Folder, host string) error {
+	names := []string{host, "localhost", "127.0.0.1"}
+	if l.Network != nil {
+		names = append(names, l.ip(host))
+	}
+	role := certs.RoleMember
+	if host == redirectorName {
+		role = certs.RoleRedirector
+	}
+	requests := []certs.Request{certs.For(role, host, names, certificatesValid)}
+	if l.isServer(host) {
+		served := append(slices.Clone(names), redirectorName)
+		if l.Network != nil {
+			served = append(served, l.ip(redirectorName))
+		}
+		requests = append(requests, certs.For(certs.RoleMysqld, host, served, certificatesValid))
+	}
+	if _, err := pki.Issue(requests...); err != nil {
+		return err
+	}
+	return l.hand(pki, host, l.path(host, "tls"))
+}
+
+// PKI is the folder of the sandbox's certificate authority.
+func (s *Sandbox) PKI() certs.Folder { return certs.Folder(s.layout.path("pki")) }
+
+// HandOut gives a host of the sandbox, or its client, what lies in its folder of the PKI,
+// as an operator copies it there.
+func (s *Sandbox) HandOut(holder string) error {
+	to := s.layout.path(holder, "tls")
+	if holder == clientHolder {
+		to = s.layout.path(clientHolder)
+	}
+	return s.layout.hand(s.PKI(), holder, to)
+}
+
+// Holders are all to whom HandOut gives something.
+func (s *Sandbox) Holders() []string { return append(s.layout.hosts(), clientHolder) }
+
+// clientHolder is whoever uses the sandbox from outside.
+const clientHolder = "client"
+
+// hand gives a holder what was issued for it, as an operator copies it to a host.
+func (l layout) hand(pki certs.Folder, holder, to string) error {
+	files, err := filepath.Glob(filepath.Join(string(pki), holder, "*"))
+	if err == nil {
+		err = os.MkdirAll(to, 0o755)
+	}
+	slices.Reverse(files) // Keys before certificates: whoever finds the one finds the other.
+	for _, file := range files {
+		var content []byte
+		if err == nil {
+			content, err = os.ReadFile(file)
+		}
+		mode := os.FileMode(0o644)
+		if filepath.Ext(file) == ".key" {
+			mode = 0o600
+		}
+		if err == nil {
+			err = renameio.WriteFile(filepath.Join(to, filepath.Base(file)), content, mode, renameio.WithStaticPermissions(mode))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("handing %s its certificates: %w", holder, err)
+	}
+	return nil
+}
+
 // writeClients writes what people and applications on this machine need.
 func (l layout) writeClients() error {
 	password := rand.Text()
-	values := map[string]any{"L": l, "CA": l.path("ca", certs.AuthorityCert), "Password": password,
+	files := l.clientFiles()
+	values := map[string]any{"L": l, "CA": files.CA, "Password": password,
 		"IP": l.ip(redirectorName), "WritePort": l.port(portWrite, 0), "Endpoints": l.endpoints(),
-		"ClientCert": l.path("client", "client.crt"), "ClientKey": l.path("client", "client.key")}
+		"ClientCert": files.Cert, "ClientKey": files.Key}
 	if err := renameio.WriteFile(l.path("app.password"), []byte(password+"\n"), 0o600); err != nil {
 		return fmt.Errorf("writing the password of the applications: %w", err)
 	}
@@ -126,7 +192,7 @@ func (l layout) hostValues(host string, i int) map[string]any {
 	}
 	return map[string]any{
 		"L": l, "Cluster": clusterName, "Host": host, "Roles": strings.Join(roles, ", "), "Dir": l.path(host),
-		"CA": l.path("ca", certs.AuthorityCert), "Servers": servers, "Witnesses": witnesses, "Members": members, "Member": member,
+		"CA": l.path(host, "tls", certs.AuthorityCert), "Servers": servers, "Witnesses": witnesses, "Members": members, "Member": member,
 		"Socket": l.socket(host), "API": l.apiAddr(host), "IsServer": l.isServer(host), "IsRedirector": host == redirectorName, "Join": l.isSpare(host),
 		"Write": l.addr(portWrite, 0), "Read": l.addr(portRead, 0),
 		"ServerID": i + 1, "Port": l.port(portMySQL, i), "IP": l.ip(host),

@@ -69,7 +69,7 @@ func open(l layout) (*Sandbox, error) {
 }
 
 func (l layout) clientFiles() certs.Files {
-	return certs.Files{CA: l.path("ca", certs.AuthorityCert), Cert: l.path("client", "client.crt"), Key: l.path("client", "client.key")}
+	return certs.Files{CA: l.path("client", certs.AuthorityCert), Cert: l.path("client", "operator.crt"), Key: l.path("client", "operator.key")}
 }
 
 // Close gives up the connections to the daemons; the sandbox runs on.
@@ -149,7 +149,7 @@ func (s *Sandbox) App(addr string) (*mysql.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing an application's session: %w", err)
 	}
-	c.TLS = certs.ClientConfig(certs.Files{CA: s.layout.path("ca", certs.AuthorityCert)}, host)
+	c.TLS = certs.ClientConfig(certs.Files{CA: s.layout.clientFiles().CA}, host)
 	c.Logger = &mysql.NopLogger{} // Every failure is in an error too.
 	return c, nil
 }

@@ -142,7 +142,7 @@ Try next:
   mysqlha status --context %[11]s
   %[10]s down              stop everything and remove it
 `, shellWord(client), shellWord(l.path("app.cnf")), AppUser, s.WriteAddr(), AppSchema, l.port(portRead, 0), s.ReadAddr(),
-		l.path("ca", "ca.crt"), l.path("app.password"), s.command(), shellWord(s.Context()), s.Servers()[l.Servers-1])
+		l.clientFiles().CA, l.path("app.password"), s.command(), shellWord(s.Context()), s.Servers()[l.Servers-1])
 }
 
 // command is how the user calls this sandbox.

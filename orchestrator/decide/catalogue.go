@@ -30,6 +30,9 @@ const (
 	CodeNotFound          Code = "not-found"
 	CodeMethodNotAllowed  Code = "method-not-allowed"
 	CodeCertificateNeeded Code = "certificate-needed"
+	CodeRoleNeeded        Code = "role-needed"
+	CodeTokenRefused      Code = "token-refused"
+	CodeTooLarge          Code = "too-large"
 	CodeRefused           Code = "refused"
 	CodeUnavailable       Code = "unavailable"
 )
@@ -158,7 +161,10 @@ func Catalogue() []Entry {
 		{CodeBadRequest, SeverityInfo, "The request cannot be understood.", "The detail says what would be right."},
 		{CodeNotFound, SeverityInfo, "There is no such thing.", ""},
 		{CodeMethodNotAllowed, SeverityInfo, "The path does not answer this method.", ""},
-		{CodeCertificateNeeded, SeverityInfo, "A client certificate of the cluster's CA is needed.", "Name one in the context: tls.cert and tls.key."},
+		{CodeCertificateNeeded, SeverityInfo, "A client certificate of the cluster's CA is needed, or a token.", "Name one in the context: tls.cert and tls.key, or token_file."},
+		{CodeRoleNeeded, SeverityInfo, "The certificate or the token is not one of somebody who may do this.", "mysqlha certs issue --role operator, or mysqlha token new --role operator."},
+		{CodeTokenRefused, SeverityInfo, "The token is not known, or has ended.", "mysqlha token new makes one on each host."},
+		{CodeTooLarge, SeverityInfo, "The request is larger than any that makes sense.", ""},
 		{CodeRefused, SeverityInfo, "It would not be safe, or would not work; nothing was changed.", "The detail says why."},
 		{CodeUnavailable, SeverityWarning, "It cannot be answered at the moment.", "Ask another daemon, or again."},
 	}

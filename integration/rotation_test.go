@@ -1,0 +1,234 @@
+package integration
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mysqlha/mysqlha/api"
+	"github.com/mysqlha/mysqlha/certs"
+	"github.com/mysqlha/mysqlha/deploy/sandbox"
+	"github.com/mysqlha/mysqlha/election"
+	"github.com/mysqlha/mysqlha/integration/harness"
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+)
+
+// The certificate authority and every certificate are replaced under load, as an
+// operator does it: no write fails, no session ends, nothing is restarted, and whoever
+// has only what the former authority issued is let in nowhere afterwards. The cluster
+// then fails over.
+func TestTheAuthorityIsReplacedUnderLoad(t *testing.T) {
+	s := harness.Start(t, sandbox.Options{})
+	l := harness.Writers(t, s, 8)
+	before, running := record(t, s), processes(t, s)
+	session := openSession(t, s)
+	former := keepFormer(t, s)
+	certificates := func(args ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), harness.Build(t), append([]string{"--context", s.Context(), "certs"}, args...)...)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	stage := func(name string) {
+		t.Helper()
+		within(t, name, func(ctx context.Context) error {
+			return poll(ctx, func() error {
+				out, err := certificates("replace-ca", name, "--dir", string(s.PKI()))
+				if err != nil && strings.Contains(out, "not every host is there yet") {
+					return fmt.Errorf("%s", out) // Etcd follows some seconds later.
+				}
+				if err != nil {
+					t.Fatalf("%s: %v\n%s", name, err, out)
+				}
+				return nil
+			})
+		})
+		if name == "switch" { // What has not been handed out is noticed.
+			if out, err := certificates("replace-ca", "finish", "--dir", string(s.PKI())); err == nil || !strings.Contains(out, "of the former authority still") {
+				t.Fatalf("the former authority was given up while it is in use: %v\n%s", err, out)
+			}
+		}
+		for _, holder := range s.Holders() {
+			if err := s.HandOut(holder); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if out, err := certificates("check"); err != nil {
+		t.Fatalf("before anything: %v\n%s", err, out)
+	}
+	for _, name := range []string{"begin", "switch", "finish"} {
+		stage(name)
+	}
+	within(t, "everybody trusts the new authority alone", func(ctx context.Context) error {
+		return poll(ctx, func() error {
+			out, err := certificates("check", "--dir", string(s.PKI()))
+			if err != nil {
+				return fmt.Errorf("%w\n%s", err, out)
+			}
+			return nil
+		})
+	})
+	if err := session(); err != nil {
+		t.Errorf("a session that was there before has ended: %v", err)
+	}
+	for what, err := range former.tries(t, s) {
+		if err == nil {
+			t.Errorf("%s is let in with a certificate of the former authority", what)
+		}
+	}
+	awaitCluster(t, s, "all is well", sandbox.Settled)
+	if r := record(t, s); r.Term != before.Term || r.Primary != before.Primary || !slices.Equal(r.InSync, before.InSync) {
+		t.Errorf("term %d of %s with %v became term %d of %s with %v", before.Term, before.Primary, before.InSync, r.Term, r.Primary, r.InSync)
+	}
+	history, err := s.API().History(t.Context(), 50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range history {
+		if h.Plan.Kind != decide.PlanBootstrap {
+			t.Errorf("it brought a plan about: %s (%s), %s", h.Plan.Kind, h.Plan.Evidence, h.Result)
+		}
+	}
+	if now := processes(t, s); !slices.Equal(now, running) {
+		t.Errorf("processes were\n%s\nand are\n%s", strings.Join(running, "\n"), strings.Join(now, "\n"))
+	}
+	result := l.Result()
+	if result.Unknown > 0 || result.LastError != nil {
+		t.Errorf("%d inserts failed, the last with %v", result.Unknown, result.LastError)
+	}
+	gap := time.Duration(0)
+	for i := 1; i < len(result.Acks); i++ {
+		gap = max(gap, result.Acks[i].Acked.Sub(result.Acks[i-1].Acked))
+	}
+	t.Logf("%d writes, the longest gap was %s", len(result.Acks), gap)
+
+	signal(t, s, before.Primary, syscall.SIGKILL)
+	awaitCluster(t, s, "the next term is open", func(c api.Cluster) bool { return c.Record.Term > before.Term && sandbox.Settled(c) })
+	l.Check()
+}
+
+// processes are those of the sandbox, each with when it began.
+func processes(t *testing.T, s *sandbox.Sandbox) (all []string) {
+	t.Helper()
+	report, running, err := s.Processes()
+	if err != nil || !running {
+		t.Fatalf("the sandbox does not run: %v", err)
+	}
+	for _, p := range report.Programs {
+		all = append(all, fmt.Sprintf("%s %v %d", p.Name, p.Identity, p.Starts))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// openSession opens a session through the redirector and returns what says whether it
+// is still there.
+func openSession(t *testing.T, s *sandbox.Sandbox) func() error {
+	t.Helper()
+	db, err := s.OpenApp(s.WriteAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	id := func() (id int64, err error) {
+		return id, conn.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&id)
+	}
+	first, err := id()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() error {
+		now, err := id()
+		if err == nil && now != first {
+			err = fmt.Errorf("it is another one")
+		}
+		return err
+	}
+}
+
+// formerFiles are the certificates of an operator and of a daemon that somebody has kept.
+type formerFiles struct{ operator, daemon certs.Files }
+
+func keepFormer(t *testing.T, s *sandbox.Sandbox) formerFiles {
+	t.Helper()
+	dir := t.TempDir()
+	keep := func(from, base string) certs.Files {
+		f := certs.Files{CA: filepath.Join(s.Dir(), "client", "ca.crt"), Cert: filepath.Join(dir, base+".crt"), Key: filepath.Join(dir, base+".key")}
+		for _, name := range []string{base + ".crt", base + ".key"} {
+			text, err := os.ReadFile(filepath.Join(from, name))
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return f
+	}
+	return formerFiles{keep(filepath.Join(s.Dir(), "client"), "operator"), keep(filepath.Join(s.Dir(), "db1", "tls"), "host")}
+}
+
+// tries asks everywhere with them; each error says that nobody was let in.
+func (f formerFiles) tries(t *testing.T, s *sandbox.Sandbox) map[string]error {
+	t.Helper()
+	tried := make(map[string]error)
+	c, err := s.Cluster(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, server := range c.Servers {
+		client, err := api.NewClient(api.Endpoint{Address: server.API, TLS: certs.ClientConfig(f.operator, strings.Split(server.API, ":")[0])})
+		if err == nil {
+			_, err = client.Pause(t.Context(), api.PauseRequest{Reason: "mischief", For: time.Second})
+			client.Close()
+		}
+		tried["the endpoint of "+server.Name] = err
+	}
+	for _, server := range c.Record.Servers {
+		etcd, err := election.Dial(t.Context(), election.ClientOptions{Endpoints: []string{"https://" + server.Etcd.Client},
+			TLS: certs.ClientConfig(f.daemon, strings.Split(server.Etcd.Client, ":")[0])})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		_, err = etcd.Get(ctx, "/mysqlha/")
+		cancel()
+		etcd.Close()
+		tried["etcd of "+server.Name] = err
+		tried["the peer port of "+server.Name] = handshake(t, server.Etcd.Peer, f.daemon)
+	}
+	return tried
+}
+
+// handshake tries to be let in over TLS and waits for the other's word on it.
+func handshake(t *testing.T, address string, files certs.Files) error {
+	t.Helper()
+	host := strings.Split(address, ":")[0]
+	conn, err := tls.Dial("tcp", address, certs.ClientConfig(files, host))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+		return err
+	}
+	// Who was let in is answered; else the alert comes instead.
+	if _, err := fmt.Fprintf(conn, "GET /version HTTP/1.1\r\nHost: %s\r\n\r\n", host); err != nil {
+		return err
+	}
+	_, err = conn.Read(make([]byte, 1))
+	return err
+}
