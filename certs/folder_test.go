@@ -251,6 +251,9 @@ func TestTheRoleOfAHostsCertificateIsChecked(t *testing.T) {
 	if _, _, err := a.Issue(Request{Name: string(RoleMember), Client: true, ValidFor: time.Hour}); err == nil {
 		t.Error("a name that is a role was issued")
 	}
+	if _, _, err := a.Issue(Request{Name: "root", Client: true, ValidFor: time.Hour}); err == nil {
+		t.Error("root was issued, whom etcd lets do everything")
+	}
 	if _, _, err := a.Issue(For("mysqlha-king", "x", nil, time.Hour)); err == nil {
 		t.Error("a role that is none was issued")
 	}

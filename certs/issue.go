@@ -101,6 +101,9 @@ func (q Request) template(now time.Time) (*x509.Certificate, error) {
 	if q.Role != "" && !slices.Contains(Roles(), q.Role) {
 		return nil, fmt.Errorf("%q is not a role", q.Role)
 	}
+	if q.Role == "" && q.Name == "root" {
+		return nil, errors.New("etcd takes the name root for that of one who may do everything")
+	}
 	if q.Role == "" && IdentityOf(&x509.Certificate{Subject: q.subject()}).Role != "" {
 		return nil, fmt.Errorf("%q is a role, and no name", q.Name)
 	}

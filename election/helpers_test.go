@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,29 +29,42 @@ import (
 const patience = 20 * time.Second
 
 // authority is a certificate authority with one certificate for servers and clients on 127.0.0.1.
-type authority struct{ ca, cert, key string }
+type authority struct {
+	ca, cert, key string
+	issuer        *x509.Certificate
+	issuerKey     *ecdsa.PrivateKey
+}
 
 func newAuthority(t testing.TB) authority {
 	t.Helper()
 	dir := t.TempDir()
-	a := authority{filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")}
+	a := authority{ca: filepath.Join(dir, "ca.pem")}
 	caKey := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	caTemplate := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	caDER := must(x509.CreateCertificate(rand.Reader, caTemplate, caTemplate, caKey.Public(), caKey))(t)
+	writePEM(t, a.ca, "CERTIFICATE", caDER)
+	a.issuer, a.issuerKey = caTemplate, caKey
+	a.cert, a.key = a.issue(t, "test")
+	return a
+}
+
+// issue makes a certificate of that common name and returns its files.
+func (a authority) issue(t testing.TB, name string) (certFile, keyFile string) {
+	t.Helper()
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
-	der := must(x509.CreateCertificate(rand.Reader, template, caTemplate, key.Public(), caKey))(t)
-	writePEM(t, a.ca, "CERTIFICATE", caDER)
-	writePEM(t, a.cert, "CERTIFICATE", der)
-	writePEM(t, a.key, "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(key))(t))
-	return a
+	der := must(x509.CreateCertificate(rand.Reader, template, a.issuer, key.Public(), a.issuerKey))(t)
+	certFile, keyFile = filepath.Join(filepath.Dir(a.ca), name+".pem"), filepath.Join(filepath.Dir(a.ca), name+"-key.pem")
+	writePEM(t, certFile, "CERTIFICATE", der)
+	writePEM(t, keyFile, "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(key))(t))
+	return certFile, keyFile
 }
 
 func writePEM(t testing.TB, path, kind string, der []byte) {
@@ -323,4 +337,17 @@ func background(t testing.TB, f func(context.Context) error) (stop func()) {
 	stop = func() { cancel(); wg.Wait() }
 	t.Cleanup(stop)
 	return stop
+}
+
+// hearPeer asks a peer port for its version; an error says that it does not listen to whoever asks.
+func hearPeer(t testing.TB, url string, settings *tls.Config) error {
+	t.Helper()
+	transport := &http.Transport{TLSClientConfig: settings}
+	defer transport.CloseIdleConnections()
+	request := must(http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/version", nil))(t)
+	answer, err := transport.RoundTrip(request)
+	if err != nil {
+		return err
+	}
+	return answer.Body.Close()
 }

@@ -100,6 +100,39 @@ func (r *etcdRole) stepAside(ctx context.Context) {
 // own is the URL of this host's member for clients.
 func (r *etcdRole) own() string { return "https://" + r.self.Client }
 
+// protectInterval is how often it is looked whether this daemon has come to lead.
+const protectInterval = 2 * time.Second
+
+// users are those who may use the embedded etcd: a cluster has its own.
+func (d *daemon) users() []election.User {
+	return []election.User{{Name: string(certs.RoleMember), Everything: true},
+		{Name: string(certs.RoleRedirector), Reads: d.keys.Root()}, {Name: string(certs.RoleReader), Reads: d.keys.Root()}}
+}
+
+// protectEtcd has the embedded etcd ask who its clients are, whenever this daemon has
+// come to lead.
+func (d *daemon) protectEtcd(ctx context.Context) error {
+	tick := time.NewTicker(protectInterval)
+	defer tick.Stop()
+	done, told := false, ""
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		_, leads := d.elector.leader.Verdict()
+		if done = done && leads; done || !leads {
+			continue
+		}
+		err := election.Protect(ctx, d.client, d.users())
+		if done = err == nil; !done && told != err.Error() {
+			told = err.Error()
+			d.log.Error("etcd does not ask who its clients are yet", "error", err)
+		}
+	}
+}
+
 // isAside tells whether the member goes away for a moment.
 func (r *etcdRole) isAside() bool { return r != nil && r.aside.Load() }
 

@@ -144,6 +144,9 @@ func (d *daemon) run(asked context.Context) error {
 	group.Go(func() error { return d.preferEtcd(ctx) })
 	group.Go(func() error { return d.courier.Run(ctx) })
 	group.Go(func() error { return d.tls.run(ctx) })
+	if d.elector != nil && len(d.cfg.Etcd.Endpoints) == 0 {
+		group.Go(func() error { return d.protectEtcd(ctx) })
+	}
 	if d.etcd != nil {
 		group.Go(func() error { return d.etcd.run(ctx) })
 	}
