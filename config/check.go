@@ -278,6 +278,9 @@ func (r *reader) checkChoices() {
 	if r.sound("api.tokens_file") && c.API.TokensFile != "" {
 		r.checkFile("api.tokens_file", c.API.TokensFile)
 	}
+	if r.sound("redirect.handshakes") && c.Redirect.Handshakes < 1 {
+		r.fault("redirect.handshakes", fmt.Sprintf("is %d", c.Redirect.Handshakes), "write how many clients of one address may be greeted at a time, such as 64")
+	}
 	if r.sound("redirect.max_sessions") && c.Redirect.MaxSessions < 0 {
 		r.fault("redirect.max_sessions", fmt.Sprintf("is %d", c.Redirect.MaxSessions), "write a limit, or 0 for none")
 	}

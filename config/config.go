@@ -242,6 +242,9 @@ type Redirect struct {
 	MaxLag time.Duration `yaml:"max_lag"`
 	// MaxSessions is the limit for both addresses together; 0 is no limit.
 	MaxSessions int `yaml:"max_sessions"`
+	// Handshakes is how many clients of one address may owe an answer to mysqld's
+	// greeting; more of them wait for their turn. Default 64.
+	Handshakes int `yaml:"handshakes"`
 }
 
 // Bootstrap says how a cluster without a record begins.
@@ -370,7 +373,7 @@ func defaults() *Config {
 		MySQL:        MySQL{ControlUser: "mysqlha"},
 		Etcd:         Etcd{Embedded: Embedded{Heartbeat: 100 * time.Millisecond, Election: 500 * time.Millisecond}},
 		API:          API{Listen: ":8008", Reads: ReadsAnyone},
-		Redirect:     Redirect{Write: ":6446", Read: ":6447", Hold: 10 * time.Second, Drain: 10 * time.Second, ReadFallback: true, MaxLag: 10 * time.Second},
+		Redirect:     Redirect{Write: ":6446", Read: ":6447", Hold: 10 * time.Second, Drain: 10 * time.Second, ReadFallback: true, MaxLag: 10 * time.Second, Handshakes: 64},
 		Durability:   DurabilityLossless,
 		RequiredAcks: 1,
 		MaxLag:       30 * time.Second,

@@ -66,12 +66,42 @@ func AddMember(ctx context.Context, client *clientv3.Client, peer string) error 
 // PromoteMember gives a learner its vote. It fails while the learner lacks much.
 func PromoteMember(ctx context.Context, client *clientv3.Client, peer string) error {
 	return changeMember(ctx, client, peer, func(ctx context.Context, id uint64) error {
-		_, err := client.MemberPromote(ctx, id)
+		err := askRaftLeader(ctx, client, func(ctx context.Context, leader pb.ClusterClient) error {
+			_, err := leader.MemberPromote(ctx, &pb.MemberPromoteRequest{ID: id})
+			return rpctypes.Error(err)
+		})
 		if errors.Is(err, rpctypes.ErrMemberNotLearner) {
 			return nil
 		}
 		return err
 	})
+}
+
+// askRaftLeader asks the member that leads etcd itself. Another one hands a promotion on to that without saying who has
+// asked, and where etcd asks who its clients are, it is refused then.
+func askRaftLeader(ctx context.Context, client *clientv3.Client, ask func(context.Context, pb.ClusterClient) error) error {
+	list, err := listMembers(ctx, client)
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		if len(m.ClientURLs) == 0 || m.IsLearner {
+			continue
+		}
+		statusCtx, cancel := context.WithTimeout(ctx, healthTimeout)
+		status, err := client.Status(statusCtx, m.ClientURLs[0])
+		cancel()
+		if err != nil || status.Leader != m.ID {
+			continue
+		}
+		conn, err := client.Dial(m.ClientURLs[0])
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		return ask(ctx, pb.NewClusterClient(conn))
+	}
+	return errors.New("no member says that it leads")
 }
 
 // RemoveMember takes a member out. One that is not there is no error.

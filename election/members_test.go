@@ -16,6 +16,12 @@ func TestAMemberComesInAndLeaves(t *testing.T) {
 	client := c.client()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
+	// As in production: etcd asks who its clients are, and the member that is asked does not lead.
+	if err := Protect(ctx, client, []User{{Name: "test", Everything: true}}); err != nil {
+		t.Fatal(err)
+	}
+	leads := c.raftLeader()
+	client.SetEndpoints(c.options[(leads+1)%3].ListenClientURL, c.options[(leads+2)%3].ListenClientURL)
 	addresses := freeAddresses(t, 2)
 	peer := addresses[1]
 	o := c.options[0]

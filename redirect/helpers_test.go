@@ -72,6 +72,7 @@ type diary struct {
 	held      int
 	outcomes  []HoldOutcome
 	refused   int
+	reasons   []RefuseReason
 	fallbacks int
 }
 
@@ -96,8 +97,14 @@ func (d *diary) HoldEnded(_ Port, _ time.Duration, outcome HoldOutcome) {
 	d.outcomes = append(d.outcomes, outcome)
 }
 
-func (d *diary) Refused(Port, RefuseReason) { d.mu.Lock(); d.refused++; d.mu.Unlock() }
-func (d *diary) ReadFellBack()              { d.mu.Lock(); d.fallbacks++; d.mu.Unlock() }
+func (d *diary) Refused(_ Port, reason RefuseReason) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refused++
+	d.reasons = append(d.reasons, reason)
+}
+
+func (d *diary) ReadFellBack() { d.mu.Lock(); d.fallbacks++; d.mu.Unlock() }
 
 // sees tells whether fact holds of the diary.
 func (d *diary) sees(fact func(*diary) bool) bool {

@@ -26,6 +26,8 @@ const (
 	CauseSilent Cause = "peer_silent"
 	// CauseNewTerm: the session belonged to a former primary or term, or to a server that has left the cluster, and was cut.
 	CauseNewTerm Cause = "new_term"
+	// CauseRefused: the client's first words were not those of one who asks for TLS.
+	CauseRefused Cause = "refused"
 	// CauseShutdown: the redirector was stopped.
 	CauseShutdown Cause = "shutdown"
 )
@@ -47,8 +49,23 @@ const (
 // RefuseReason says why a connection was refused without being held. The set is closed, so it can be a metric label.
 type RefuseReason string
 
-// RefusedMaxSessions means that Options.MaxSessions connections were there already.
-const RefusedMaxSessions RefuseReason = "max_sessions"
+const (
+	// RefusedMaxSessions means that Options.MaxSessions connections were there already.
+	RefusedMaxSessions RefuseReason = "max_sessions"
+	// RefusedCrowd: too many of the same address were greeted and owe an answer, or wait for that.
+	RefusedCrowd RefuseReason = "crowd"
+	// RefusedPlaintext: the client wanted to go on without TLS.
+	RefusedPlaintext RefuseReason = "plaintext"
+	// RefusedMalformed: the client's first words were not MySQL's.
+	RefusedMalformed RefuseReason = "malformed"
+	// RefusedMute: the client was greeted and said nothing.
+	RefusedMute RefuseReason = "mute"
+)
+
+// RefuseReasons returns all of them.
+func RefuseReasons() []RefuseReason {
+	return []RefuseReason{RefusedMaxSessions, RefusedCrowd, RefusedPlaintext, RefusedMalformed, RefusedMute}
+}
 
 // Observer is told what happens, for metrics. Its methods are called from many goroutines at once, in the way of the
 // sessions: they must not block.
@@ -61,7 +78,7 @@ type Observer interface {
 	Held(port Port)
 	// HoldEnded reports how long a connection waited and what came of it.
 	HoldEnded(port Port, held time.Duration, outcome HoldOutcome)
-	// Refused reports a connection that was turned away at once.
+	// Refused reports a connection that was turned away at once, or after its first words.
 	Refused(port Port, reason RefuseReason)
 	// ReadFellBack reports that a session of the read port was opened with the primary.
 	ReadFellBack()

@@ -58,6 +58,12 @@ type Options struct {
 	// MaxSessions bounds the connections of both ports together, held ones included; above it clients get error 1040.
 	// 0 means no bound.
 	MaxSessions int
+	// TLSOnly lets a client's first words through only if they ask for TLS, and bounds how many greeted clients of one
+	// address may owe an answer, Handshakes, 0 for DefaultHandshakes, and for how long, HandshakeTimeout, 0 for
+	// DefaultHandshakeTimeout. Others of that address wait meanwhile.
+	TLSOnly          bool
+	Handshakes       int
+	HandshakeTimeout time.Duration
 	// Logger is required.
 	Logger *slog.Logger
 	// Observer may be nil.
@@ -84,6 +90,15 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.Logger == nil {
 		faults = append(faults, errors.New("no logger is given"))
+	}
+	if o.Handshakes < 0 || o.HandshakeTimeout < 0 {
+		faults = append(faults, fmt.Errorf("%d handshakes of an address may take %s", o.Handshakes, o.HandshakeTimeout))
+	}
+	if o.Handshakes == 0 {
+		o.Handshakes = DefaultHandshakes
+	}
+	if o.HandshakeTimeout == 0 {
+		o.HandshakeTimeout = DefaultHandshakeTimeout
 	}
 	if o.Hold == 0 {
 		o.Hold = DefaultHold

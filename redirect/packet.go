@@ -11,6 +11,7 @@ import (
 const (
 	errTooManyConnections uint16 = 1040 // ER_CON_COUNT_ERROR
 	errServerShutdown     uint16 = 1053 // ER_SERVER_SHUTDOWN
+	errInsecureTransport  uint16 = 3159 // ER_SECURE_TRANSPORT_REQUIRED
 )
 
 // refuseTimeout bounds the writing of an error packet. A fresh connection has room for it, so nothing ever waits.

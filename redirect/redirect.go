@@ -26,6 +26,7 @@ type Redirector struct {
 	listeners map[Port]*net.TCPListener // set by Listen, only read afterwards
 	table     *table
 	silence   silence
+	lines     *lines
 	running   atomic.Bool
 	wait      sync.WaitGroup // all goroutines of Run
 }
@@ -36,7 +37,7 @@ func New(router Router, options Options) (*Redirector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redirect: options: %w", err)
 	}
-	return &Redirector{router: router, opts: options, table: newTable(), silence: defaultSilence()}, nil
+	return &Redirector{router: router, opts: options, table: newTable(), silence: defaultSilence(), lines: newLines(options.Handshakes)}, nil
 }
 
 // Listen binds the ports; connections are accepted once Run is called, and until then wait in the kernel's queue. Its

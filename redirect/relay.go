@@ -1,6 +1,8 @@
 package redirect
 
 import (
+	"errors"
+	"io"
 	"net"
 	"time"
 )
@@ -10,12 +12,12 @@ import (
 const lastWords = time.Second
 
 // relay copies in both directions until the session ends, and returns the bytes that went from client to server (up)
-// and back (down). Both connections must be plain TCP connections: with anything wrapped around them ReadFrom cannot
+// and back (down). Greeted is called when the client has said its first words. Both connections must be plain TCP connections: with anything wrapped around them ReadFrom cannot
 // splice, and every byte would pass through this process.
-func (r *Redirector) relay(s *session, server *net.TCPConn) (up, down int64) {
+func (r *Redirector) relay(s *session, server *net.TCPConn, greeted func()) (up, down int64) {
 	done := make(chan int64, 1)
 	go func() { // waited for by the receive below
-		n, err := server.ReadFrom(s.client)
+		n, err := r.upwards(s, server, greeted)
 		if err == nil {
 			s.cancel(errClientClosed)
 			err = server.CloseWrite()
@@ -32,6 +34,25 @@ func (r *Redirector) relay(s *session, server *net.TCPConn) (up, down int64) {
 	}
 	r.broke(s, err)
 	return <-done, down
+}
+
+// upwards copies from client to server, after a look at the client's first words.
+func (r *Redirector) upwards(s *session, server *net.TCPConn, greeted func()) (n int64, err error) {
+	if r.opts.TLSOnly {
+		n, err = r.introduce(s, server)
+		greeted()
+		switch {
+		case errors.Is(err, io.EOF):
+			return n, nil // It left without a word.
+		case offends(err):
+			r.dismiss(s, err)
+			return n, err
+		case err != nil:
+			return n, err
+		}
+	}
+	more, err := server.ReadFrom(s.client)
+	return n + more, err
 }
 
 // broke ends both directions when one has failed. The orderly end of one has been passed on as a half-close, and the

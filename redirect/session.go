@@ -78,6 +78,8 @@ func (s *session) cause() Cause {
 		return CauseLost
 	case errSilent:
 		return CauseSilent
+	case errPlaintext, errMalformed, errMute:
+		return CauseRefused
 	case errNewTerm:
 		return CauseNewTerm
 	default: // errShutdown, or the end of the context that Run was given
@@ -123,6 +125,12 @@ func (r *Redirector) serve(s *session) {
 		r.opts.Logger.Debug("a client left while it was accepted", "port", s.port, "error", err)
 		return
 	}
+	greeted, err := r.queue(s)
+	if err != nil {
+		r.turnAway(s, err)
+		return
+	}
+	defer greeted()
 	server, to, err := r.connect(s)
 	if err != nil {
 		r.turnAway(s, err)
@@ -133,7 +141,7 @@ func (r *Redirector) serve(s *session) {
 	if s.port == ReadPort && to.writer {
 		r.opts.Observer.ReadFellBack()
 	}
-	up, down := r.relay(s, server)
+	up, down := r.relay(s, server, greeted)
 	r.opts.Observer.SessionClosed(s.port, to.target.Server, up, down, s.cause())
 }
 
@@ -142,6 +150,9 @@ func (r *Redirector) turnAway(s *session, err error) {
 	term, _ := r.table.current()
 	switch {
 	case errors.Is(err, errClientClosed):
+	case errors.Is(err, errCrowd):
+		r.opts.Observer.Refused(s.port, RefusedCrowd)
+		refuse(s.client, errTooManyConnections, "Too many connections: mysqlha's redirector waits for answers from %d of your address already", r.opts.Handshakes)
 	case errors.Is(err, errHoldExpired) && s.port == WritePort:
 		refuse(s.client, errServerShutdown, "mysqlha: no server of the cluster accepts writes (term %d); held for %s", term, r.opts.Hold)
 	case errors.Is(err, errHoldExpired):

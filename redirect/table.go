@@ -232,6 +232,18 @@ func (t *table) linger(s *session, until time.Time) {
 	}
 }
 
+// expect bounds the wait for a client's next words; false means that the session's end is under way, whose deadline
+// stands.
+func (t *table) expect(s *session, until time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return false
+	}
+	_ = s.client.SetReadDeadline(until) // fails only on a connection that is closed, which needs no deadline
+	return true
+}
+
 // stats counts.
 func (t *table) stats() Stats {
 	t.mu.Lock()

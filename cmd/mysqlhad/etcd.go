@@ -97,13 +97,25 @@ func (r *etcdRole) current() *election.Embedded {
 
 // close stops the member.
 func (r *etcdRole) close() {
-	r.mu.Lock()
-	running := r.running
-	r.running = nil
-	r.mu.Unlock()
-	if running != nil {
+	if running := r.take(); running != nil {
 		running.Close()
 	}
+}
+
+// leave stops the member at the end of the process.
+func (r *etcdRole) leave() {
+	if running := r.take(); running != nil {
+		running.Leave()
+	}
+}
+
+// take is the running member, which is nobody else's from then on.
+func (r *etcdRole) take() *election.Embedded {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	running := r.running
+	r.running = nil
+	return running
 }
 
 const (

@@ -78,7 +78,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error
 		if d.etcd, err = newEtcdRole(ctx, d); err != nil {
 			return err
 		}
-		defer d.etcd.close()
+		defer d.etcd.leave()
 	}
 	d.setHosts(cfg.EtcdEndpoints())
 	d.client, err = election.Dial(ctx, election.ClientOptions{Endpoints: cfg.EtcdEndpoints(),
@@ -223,6 +223,7 @@ func (d *daemon) startRedirector(asked, ctx context.Context, group *errgroup.Gro
 	r, err := redirect.New(router, redirect.Options{
 		WriteListen: d.cfg.Redirect.Write, ReadListen: d.cfg.Redirect.Read, Hold: d.cfg.Redirect.Hold, Drain: d.cfg.Redirect.Drain,
 		ReadFallback: d.cfg.Redirect.ReadFallback, MaxSessions: d.cfg.Redirect.MaxSessions, Logger: d.log,
+		TLSOnly: true, Handshakes: d.cfg.Redirect.Handshakes,
 		Observer: metrics.NewRedirectObserver[redirect.Port, redirect.Cause, redirect.HoldOutcome, redirect.RefuseReason](d.metrics),
 	})
 	if err != nil {

@@ -200,17 +200,21 @@ func TestS4_AListedReplicaThatHangsLeavesTheSet(t *testing.T) {
 func TestS3_ADaemonThatIsRestartedCostsItsServerNoPlace(t *testing.T) {
 	for name, c := range map[string]struct {
 		answered, received time.Duration // ago
+		knows              bool          // what its mysqld does
 		leaves             bool
 	}{
-		"answers and receives":                {0, 0, false},
-		"has not answered for three seconds":  {3100 * time.Millisecond, 3 * time.Second, false},
-		"answers and does not receive":        {0, 3 * time.Second, true},
-		"did not receive when it was asked":   {2 * time.Second, 3 * time.Second, true},
-		"is silent for as long as one may be": {6200 * time.Millisecond, 6100 * time.Millisecond, true},
+		"answers and receives":                {0, 0, true, false},
+		"has not answered for three seconds":  {3100 * time.Millisecond, 3 * time.Second, true, false},
+		"answers and does not receive":        {0, 3 * time.Second, true, true},
+		"is there again and knows nothing":    {0, 3 * time.Second, false, false},
+		"knows nothing for too long":          {0, 6100 * time.Millisecond, false, true},
+		"did not receive when it was asked":   {2 * time.Second, 3 * time.Second, true, true},
+		"is silent for as long as one may be": {6200 * time.Millisecond, 6100 * time.Millisecond, true, true},
 	} {
 		v := healthy(t, "a", "b", "c")
 		seen := v.Seen["b"]
 		seen.DaemonAt, seen.ReceivingAt = v.now.Add(-c.answered), v.now.Add(-c.received)
+		seen.Live.Answers = c.knows
 		v.Seen["b"] = seen
 		d := &decider{View: v.View, settings: v.s, now: v.now}
 		if away, why := d.away("b"); away != c.leaves {

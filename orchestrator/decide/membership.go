@@ -60,8 +60,8 @@ func (d *decider) away(server string) (bool, string) {
 	if gone := d.now.Sub(later(seen.SQLAt, d.LeadingSince)); gone > limit {
 		return true, fmt.Sprintf("mysqld of %s has not answered for %s", server, round(gone))
 	}
-	// What a daemon does not say that is being restarted says nothing; its lease does.
-	unheard := !seen.DaemonAt.After(seen.ReceivingAt)
+	// What a daemon does not say that is being restarted, or has not read its mysqld yet, says nothing; its lease does.
+	unheard := !seen.DaemonAt.After(seen.ReceivingAt) || !seen.Live.Answers
 	if gone := d.now.Sub(later(later(seen.ReceivingAt, d.LeadingSince), d.Record.Published)); gone > limit && !unheard || gone > behind*limit {
 		return true, fmt.Sprintf("the receiver of %s has not been connected for %s", server, round(gone))
 	}
