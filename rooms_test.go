@@ -67,6 +67,8 @@ var rooms = map[string]room{
 		"it is handed what has happened, and nothing waits for it"},
 	"doctor": {[]string{"orchestrator/decide", "replication", "replication/guard"}, nil,
 		"it judges facts that others have read, and can be asked about any server"},
+	"firewall": {[]string{"config"}, nil,
+		"rules are rendered from a description, wherever that is"},
 	"certs": {[]string{"orchestrator/decide", "config"}, nil,
 		"keys and certificates are made before anything else exists"},
 	"deploy/sandbox": {[]string{"deploy/sandbox/...", "api", "certs", "config", "orchestrator/decide", "replication/gtid"}, nil,

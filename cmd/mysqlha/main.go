@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fmt.Fprintf(stderr, "mysqlha: %v\n", err)
 	var answer *api.AnswerError
 	switch {
-	case errors.Is(err, errRefusedByLeader), errors.Is(err, errRefusedByUser), errors.As(err, &answer) && answer.Refused():
+	case errors.Is(err, errRefusedByLeader), errors.Is(err, errRefusedByUser), errors.Is(err, errTakenBack), errors.As(err, &answer) && answer.Refused():
 		return exitRefused
 	case errors.Is(err, api.ErrUnreachable):
 		return exitUnreachable
@@ -124,6 +124,7 @@ func (t tool) app(args []string) *cli.App {
 			t.rewoundCommand(),
 			t.certsCommand(),
 			t.tokenCommand(),
+			t.firewallCommand(),
 			sandbox.Command(),
 			{Name: "version", Usage: "print the version", Action: t.version},
 		},
