@@ -8,8 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -23,7 +23,10 @@ const (
 	writeTimeout      = 30 * time.Second
 	idleTimeout       = time.Minute
 	maxHeaderBytes    = 16 << 10
-	maxConnections    = 512
+	// maxConnections bounds all connections, maxOfAddress those of one address: whoever
+	// opens hundreds and says nothing keeps nobody else out.
+	maxConnections = 512
+	maxOfAddress   = 64
 	// backendTimeout bounds what a backend may take for one answer.
 	backendTimeout = 5 * time.Second
 	// fenceTimeout is more than all stages of a fence and their undoing may take.
@@ -116,7 +119,7 @@ func (s *HTTPServer) Listen() error {
 	case err != nil:
 		return fmt.Errorf("the API cannot listen on %s: %w", s.options.Listen, err)
 	}
-	s.listener = &limited{Listener: l, most: maxConnections, logger: s.options.Logger, told: s.options.Observer}
+	s.listener = newLimited(l, maxConnections, maxOfAddress, s.options.Logger, s.options.Observer)
 	return nil
 }
 
@@ -156,14 +159,22 @@ func (s *HTTPServer) Run(ctx context.Context) error {
 	return nil
 }
 
-// limited is a listener that closes connections beyond a number at once: a
-// health check that is refused is repeated, one that waits in a queue lies.
+// limited is a listener that closes connections beyond a number at once, of all
+// and of one address: a health check that is refused is repeated, one that waits in
+// a queue lies.
 type limited struct {
 	net.Listener
-	most   int64
-	open   atomic.Int64
-	logger *slog.Logger
-	told   Observer
+	most, mostOfOne int
+	logger          *slog.Logger
+	told            Observer
+
+	mu   sync.Mutex
+	open int
+	of   map[netip.Addr]int
+}
+
+func newLimited(inner net.Listener, most, mostOfOne int, logger *slog.Logger, told Observer) *limited {
+	return &limited{Listener: inner, most: most, mostOfOne: mostOfOne, logger: logger, told: told, of: make(map[netip.Addr]int)}
 }
 
 func (l *limited) Accept() (net.Conn, error) {
@@ -172,14 +183,42 @@ func (l *limited) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.open.Add(1) <= l.most {
-			return &counted{Conn: c, done: func() { l.open.Add(-1) }}, nil
+		from := addressOf(c)
+		if l.enter(from) {
+			return &counted{Conn: c, done: func() { l.leave(from) }}, nil
 		}
-		l.open.Add(-1)
-		l.logger.Debug("refused a connection of the API", "open", l.most, "client", c.RemoteAddr().String())
+		l.logger.Debug("refused a connection of the API, because there are too many", "client", c.RemoteAddr().String())
 		l.told.Refused(refusedConnection)
 		c.Close() // nothing was written, so nothing can be lost
 	}
+}
+
+func (l *limited) enter(from netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open >= l.most || l.of[from] >= l.mostOfOne {
+		return false
+	}
+	l.open++
+	l.of[from]++
+	return true
+}
+
+func (l *limited) leave(from netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open--
+	if l.of[from]--; l.of[from] == 0 {
+		delete(l.of, from)
+	}
+}
+
+// addressOf is where a connection comes from, zero for what is no address.
+func addressOf(c net.Conn) netip.Addr {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
 }
 
 // counted gives its place back once, however often it is closed.

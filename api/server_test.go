@@ -458,7 +458,7 @@ func TestConnectionsBeyondTheLimitAreClosedAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &limited{Listener: inner, most: 1, logger: slog.New(slog.DiscardHandler), told: nobody{}}
+	l := newLimited(inner, 2, 1, slog.New(slog.DiscardHandler), nobody{})
 	accepted := make(chan net.Conn)
 	go func() {
 		defer close(accepted)
@@ -470,29 +470,40 @@ func TestConnectionsBeyondTheLimitAreClosedAtOnce(t *testing.T) {
 			accepted <- c
 		}
 	}()
-	dial := func() net.Conn {
-		c, err := net.Dial("tcp", inner.Addr().String())
+	dialFrom := func(last byte) net.Conn {
+		c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, last)}}).Dial("tcp", inner.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
 		return c
 	}
+	dial := func() net.Conn { return dialFrom(1) }
+	isRefused := func(what string, c net.Conn) {
+		t.Helper()
+		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s was not closed: %v", what, err)
+		}
+	}
 	dial()
 	first := <-accepted
-	refused := dial()
-	refused.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if _, err := refused.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the second connection was not closed: %v", err)
-	}
+	isRefused("the second connection of an address", dial())
+	dialFrom(2)
+	other := <-accepted
+	isRefused("the third connection of all", dialFrom(3))
 	first.Close()
 	first.Close() // a second close gives nothing back
 	dial()
 	next := <-accepted
-	if n := l.open.Load(); n != 1 {
-		t.Errorf("%d connections are counted, want 1", n)
+	if l.open != 2 || len(l.of) != 2 {
+		t.Errorf("%d connections of %d addresses are counted, want 2 of 2", l.open, len(l.of))
 	}
 	next.Close()
+	other.Close()
+	if l.open != 0 || len(l.of) != 0 {
+		t.Errorf("%d connections of %d addresses are left", l.open, len(l.of))
+	}
 	inner.Close()
 	<-accepted
 }

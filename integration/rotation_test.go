@@ -31,6 +31,50 @@ func TestTheAuthorityIsReplacedUnderLoad(t *testing.T) {
 	before, running := record(t, s), processes(t, s)
 	session := openSession(t, s)
 	former := keepFormer(t, s)
+	replaceAuthority(t, s)
+	if err := session(); err != nil {
+		t.Errorf("a session that was there before has ended: %v", err)
+	}
+	for what, err := range former.tries(t, s) {
+		if err == nil {
+			t.Errorf("%s is let in with a certificate of the former authority", what)
+		}
+	}
+	awaitCluster(t, s, "all is well", sandbox.Settled)
+	if r := record(t, s); r.Term != before.Term || r.Primary != before.Primary || !slices.Equal(r.InSync, before.InSync) {
+		t.Errorf("term %d of %s with %v became term %d of %s with %v", before.Term, before.Primary, before.InSync, r.Term, r.Primary, r.InSync)
+	}
+	history, err := s.API().History(t.Context(), 50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range history {
+		if h.Plan.Kind != decide.PlanBootstrap {
+			t.Errorf("it brought a plan about: %s (%s), %s", h.Plan.Kind, h.Plan.Evidence, h.Result)
+		}
+	}
+	if now := processes(t, s); !slices.Equal(now, running) {
+		t.Errorf("processes were\n%s\nand are\n%s", strings.Join(running, "\n"), strings.Join(now, "\n"))
+	}
+	result := l.Result()
+	if result.Unknown > 0 || result.LastError != nil {
+		t.Errorf("%d inserts failed, the last with %v", result.Unknown, result.LastError)
+	}
+	gap := time.Duration(0)
+	for i := 1; i < len(result.Acks); i++ {
+		gap = max(gap, result.Acks[i].Acked.Sub(result.Acks[i-1].Acked))
+	}
+	t.Logf("%d writes, the longest gap was %s", len(result.Acks), gap)
+
+	signal(t, s, before.Primary, syscall.SIGKILL)
+	awaitCluster(t, s, "the next term is open", func(c api.Cluster) bool { return c.Record.Term > before.Term && sandbox.Settled(c) })
+	l.Check()
+}
+
+// replaceAuthority replaces the certificate authority and all certificates as an operator
+// does it, and waits until everybody trusts the new one alone.
+func replaceAuthority(t *testing.T, s *sandbox.Sandbox) {
+	t.Helper()
 	certificates := func(args ...string) (string, error) {
 		cmd := exec.CommandContext(t.Context(), harness.Build(t), append([]string{"--context", s.Context(), "certs"}, args...)...)
 		out, err := cmd.CombinedOutput()
@@ -76,43 +120,6 @@ func TestTheAuthorityIsReplacedUnderLoad(t *testing.T) {
 			return nil
 		})
 	})
-	if err := session(); err != nil {
-		t.Errorf("a session that was there before has ended: %v", err)
-	}
-	for what, err := range former.tries(t, s) {
-		if err == nil {
-			t.Errorf("%s is let in with a certificate of the former authority", what)
-		}
-	}
-	awaitCluster(t, s, "all is well", sandbox.Settled)
-	if r := record(t, s); r.Term != before.Term || r.Primary != before.Primary || !slices.Equal(r.InSync, before.InSync) {
-		t.Errorf("term %d of %s with %v became term %d of %s with %v", before.Term, before.Primary, before.InSync, r.Term, r.Primary, r.InSync)
-	}
-	history, err := s.API().History(t.Context(), 50)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, h := range history {
-		if h.Plan.Kind != decide.PlanBootstrap {
-			t.Errorf("it brought a plan about: %s (%s), %s", h.Plan.Kind, h.Plan.Evidence, h.Result)
-		}
-	}
-	if now := processes(t, s); !slices.Equal(now, running) {
-		t.Errorf("processes were\n%s\nand are\n%s", strings.Join(running, "\n"), strings.Join(now, "\n"))
-	}
-	result := l.Result()
-	if result.Unknown > 0 || result.LastError != nil {
-		t.Errorf("%d inserts failed, the last with %v", result.Unknown, result.LastError)
-	}
-	gap := time.Duration(0)
-	for i := 1; i < len(result.Acks); i++ {
-		gap = max(gap, result.Acks[i].Acked.Sub(result.Acks[i-1].Acked))
-	}
-	t.Logf("%d writes, the longest gap was %s", len(result.Acks), gap)
-
-	signal(t, s, before.Primary, syscall.SIGKILL)
-	awaitCluster(t, s, "the next term is open", func(c api.Cluster) bool { return c.Record.Term > before.Term && sandbox.Settled(c) })
-	l.Check()
 }
 
 // processes are those of the sandbox, each with when it began.

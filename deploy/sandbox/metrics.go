@@ -6,17 +6,18 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/mysqlha/mysqlha/certs"
 )
 
-// Metrics returns what the daemon beside a server reports at /metrics: the
-// samples by their series, such as mysqlha_leader or x_bucket{le="0.1"}.
+// Metrics returns what the daemon of a host reports at /metrics: the samples by
+// their series, such as mysqlha_leader or x_bucket{le="0.1"}.
 func (s *Sandbox) Metrics(ctx context.Context, server string) (map[string]float64, error) {
-	if err := s.known(server); err != nil {
-		return nil, err
+	if !slices.Contains(s.layout.hosts(), server) {
+		return nil, fmt.Errorf("%q is not a host of the sandbox, which are %v", server, s.layout.hosts())
 	}
 	doing := "reading the metrics of " + server
 	transport := &http.Transport{TLSClientConfig: certs.ClientConfig(s.layout.clientFiles(), s.layout.ip(server))}
