@@ -25,8 +25,13 @@ func well() Host {
 	for _, p := range replication.RequiredPlugins() {
 		f.Variables[p.Variable] = "OFF"
 	}
+	f.Rights = []replication.Rights{{Account: "'mysqlha'@'localhost'", User: "mysqlha", Granted: guard.ControlRights()}}
+	for _, user := range []string{replication.ReplicationUser("db2"), replication.ProbeUser("db2")} {
+		rights, _ := replication.RightsOf(user)
+		f.Rights = append(f.Rights, replication.Rights{Account: "'" + user + "'@'%'", User: user, Granted: rights, TLS: true})
+	}
 	f.Variables["binlog_expire_logs_seconds"] = "86400"
-	return Host{Server: "db1", Now: now, Facts: f, Options: []string{"--sync-binlog=1", "--skip-replica-start"}, Disk: decide.Disk{Data: 1e9, Free: 1e10},
+	return Host{Server: "db1", Now: now, Facts: f, ControlUser: "mysqlha", Options: []string{"--sync-binlog=1", "--skip-replica-start"}, Disk: decide.Disk{Data: 1e9, Free: 1e10},
 		Own: []Certificate{{Of: "mysqlhad", File: "host.crt", NotAfter: now.Add(90 * 24 * time.Hour)}}}
 }
 
@@ -53,6 +58,11 @@ func TestEachFaultHasItsCodeAndWhatMendsIt(t *testing.T) {
 		"semi-sync":        {func(h *Host) { delete(h.Facts.Variables, "rpl_semi_sync_source_enabled") }, decide.CodeMissingPlugin, "semisync_source.so", true},
 		"clone":            {func(h *Host) { delete(h.Facts.Variables, "clone_max_concurrency") }, decide.CodeMissingPlugin, "mysql_clone.so", true},
 		"rights":           {func(h *Host) { h.Facts.Privileges = h.Facts.Privileges[1:] }, decide.CodeMissingPrivilege, "GRANT SELECT ON *.*", false},
+		"a probe's right":  {func(h *Host) { h.Facts.Rights[2].Granted = h.Facts.Rights[2].Granted[1:] }, decide.CodeMissingPrivilege, "on the primary: GRANT REPLICATION CLIENT ON *.*", false},
+		"a right too many": {func(h *Host) { h.Facts.Rights[1].Granted = append(h.Facts.Rights[1].Granted, "SUPER ON *.*") }, decide.CodeExcessPrivilege, "REVOKE SUPER ON *.* FROM 'mysqlha_r_db2'@'%'", false},
+		"control too many": {func(h *Host) { h.Facts.Rights[0].Granted = append(h.Facts.Rights[0].Granted, "DROP ON mysqlha.*") }, decide.CodeExcessPrivilege, "'mysqlha'@'localhost', with sql_log_bin=0", false},
+		"control anywhere": {func(h *Host) { h.Facts.Rights[0].Account = "'mysqlha'@'%'" }, decide.CodeExcessPrivilege, "DROP USER 'mysqlha'@'%'", false},
+		"without TLS":      {func(h *Host) { h.Facts.Rights[2].TLS = false }, decide.CodeExcessPrivilege, "REQUIRE SSL", false},
 		"shutdown":         {func(h *Host) { h.Facts.ShutDown = []string{"'a'@'%'", "'b'@'%'"} }, decide.CodeMayShutDown, "FROM 'a'@'%', 'b'@'%'", false},
 		"replicator":       {func(h *Host) { h.Facts.Replicators = []string{"'repl'@'%'"} }, decide.CodeForeignReplicator, "DROP USER 'repl'@'%'", false},
 		"no key":           {func(h *Host) { h.Facts.Keyless, h.Facts.KeylessCount = []string{"a.b", "a.c"}, 9 }, decide.CodeTableWithoutKey, "ALTER TABLE a.b", false},

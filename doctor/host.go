@@ -17,6 +17,8 @@ type Host struct {
 	// Facts are mysqld's. FactsError says why there are none, empty where there are.
 	Facts      replication.Facts
 	FactsError string
+	// ControlUser is the name of the daemon's account.
+	ControlUser string
 	// Own are the certificates of the host, of its daemon and of its mysqld.
 	Own []Certificate
 	// Options are what mysqld's option files say, as arguments; nil where that is not

@@ -77,6 +77,9 @@ func (e *examination) accounts() {
 		grant := "GRANT " + strings.Join(missing, ", ") + " ON *.* TO CURRENT_USER()"
 		e.find(decide.CodeMissingPrivilege, "the daemon's account lacks "+strings.Join(missing, ", "), strings.Replace(grant, "CURRENT_USER()", "the daemon's account", 1)+" WITH GRANT OPTION, with sql_log_bin=0")
 	}
+	for _, account := range f.Rights {
+		e.rights(account)
+	}
 	if len(f.ShutDown) > 0 {
 		e.find(decide.CodeMayShutDown, fmt.Sprintf("SHUTDOWN is held by %s: who stops mysqld with it answers OK to commits that no replica has", strings.Join(f.ShutDown, ", ")),
 			"REVOKE SHUTDOWN ON *.* FROM "+strings.Join(f.ShutDown, ", "))
@@ -87,6 +90,38 @@ func (e *examination) accounts() {
 	if len(f.Plaintext) > 0 && !strings.EqualFold(f.Variables["require_secure_transport"], "ON") {
 		e.find(decide.CodePlaintextSessions, fmt.Sprintf("connected without TLS: %s; require_secure_transport=ON would refuse their next login", strings.Join(f.Plaintext, ", ")),
 			"have them connect with TLS (--ssl-mode=REQUIRED), then look again")
+	}
+}
+
+// rights judges whether one of the cluster's accounts has what it needs and no more.
+func (e *examination) rights(a replication.Rights) {
+	wanted, remote := replication.RightsOf(a.User)
+	control := a.User == e.host.ControlUser
+	switch {
+	case control:
+		wanted = guard.ControlRights()
+		if !strings.HasSuffix(a.Account, "@'localhost'") {
+			e.find(decide.CodeExcessPrivilege, "the daemon's account can log in from elsewhere, as "+a.Account, "DROP USER "+a.Account)
+			return
+		}
+	case !remote:
+		return
+	}
+	without := func(all, others []string) []string {
+		return slices.DeleteFunc(slices.Clone(all), func(r string) bool { return slices.Contains(others, r) })
+	}
+	if missing := without(wanted, a.Granted); remote && len(missing) > 0 {
+		e.find(decide.CodeMissingPrivilege, a.Account+" lacks "+strings.Join(missing, ", "), "on the primary: GRANT "+missing[0]+" TO "+a.Account)
+	}
+	if surplus := without(a.Granted, wanted); len(surplus) > 0 {
+		on := ""
+		if control {
+			on = ", with sql_log_bin=0"
+		}
+		e.find(decide.CodeExcessPrivilege, fmt.Sprintf("%s has what it does not need: %s", a.Account, strings.Join(surplus, ", ")), "REVOKE "+surplus[0]+" FROM "+a.Account+on)
+	}
+	if remote && !a.TLS {
+		e.find(decide.CodeExcessPrivilege, a.Account+" may log in without TLS", "on the primary: ALTER USER "+a.Account+" REQUIRE SSL")
 	}
 }
 

@@ -28,6 +28,8 @@ type Facts struct {
 	SourceUser               string
 	// Privileges are the global ones of the account that asks.
 	Privileges []string
+	// Rights are those of the cluster's own accounts, that of the asker among them.
+	Rights []Rights
 	// Replicators are the accounts that may replicate over the network, ShutDown those that
 	// may stop the server by SQL, each as 'user'@'host'.
 	Replicators, ShutDown []string
@@ -103,6 +105,9 @@ func (l *Local) Facts(ctx context.Context) (f Facts, err error) {
 	}
 	f.KeylessCount, f.Keyless = len(f.Keyless), f.Keyless[:min(len(f.Keyless), mostTables)]
 	f.ForeignCount, f.Foreign = len(f.Foreign), f.Foreign[:min(len(f.Foreign), mostTables)]
+	if f.Rights, err = l.accountRights(ctx); err != nil {
+		return f, err
+	}
 	f.ShutDown, err = l.MayShutDown(ctx)
 	return f, err
 }

@@ -181,27 +181,21 @@ func (l *Local) notWaiting(ctx context.Context) error {
 // makeAccounts makes all accounts of one server; lock is what follows in the
 // statement that makes a replication account.
 func (l *Local) makeAccounts(ctx context.Context, a decide.Account, lock string) error {
-	probe := ProbeUser(a.Server)
+	type account struct{ user, hash, lock string }
+	accounts := []account{{ProbeUser(a.Server), a.ProbeHash, ""}}
 	if !a.Witness {
-		for _, one := range []struct{ user, right, lock string }{
-			{ReplicationUser(a.Server), "REPLICATION SLAVE ON *.*", lock}, {CloneUser(a.Server), "BACKUP_ADMIN ON *.*", ""},
-		} {
-			if err := l.makeUser(ctx, one.user, a.ReplicationHash, one.lock); err != nil {
-				return err
-			}
-			if err := l.grant(ctx, one.user, one.right); err != nil {
-				return err
-			}
+		accounts = append(accounts, account{ReplicationUser(a.Server), a.ReplicationHash, lock}, account{CloneUser(a.Server), a.ReplicationHash, ""})
+	}
+	for _, one := range accounts {
+		if err := l.makeUser(ctx, one.user, one.hash, one.lock); err != nil {
+			return err
+		}
+		rights, _ := RightsOf(one.user) // It is one of ours.
+		if err := l.grant(ctx, one.user, rights...); err != nil {
+			return err
 		}
 	}
-	if err := l.makeUser(ctx, probe, a.ProbeHash, ""); err != nil {
-		return err
-	}
-	rights := []string{"REPLICATION CLIENT ON *.*"}
-	for _, table := range probeTables {
-		rights = append(rights, "SELECT ON performance_schema."+table)
-	}
-	return l.grant(ctx, probe, rights...)
+	return nil
 }
 
 // makeUser makes an account, or gives an existing one the hash.

@@ -79,7 +79,7 @@ func (b *backend) Doctor(ctx context.Context, server string) (api.Examination, e
 
 // examineOwn examines the server of this host.
 func (d *daemon) examineOwn(ctx context.Context) api.Examination {
-	h := doctor.Host{Server: d.cfg.Name, Now: time.Now(), Disk: d.member.member.Live().Disk}
+	h := doctor.Host{Server: d.cfg.Name, Now: time.Now(), Disk: d.member.member.Live().Disk, ControlUser: d.cfg.MySQL.ControlUser}
 	facts, err := d.member.local.Facts(ctx)
 	if err != nil {
 		h.FactsError = err.Error()

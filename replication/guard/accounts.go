@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/big"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -58,6 +59,7 @@ func newPassword() (string, error) {
 //     killed nor ended by offline_mode, and others could alter this account.
 //   - CLONE_ADMIN, BACKUP_ADMIN: CLONE INSTANCE; the donor's account.
 //   - INSERT and DELETE on mysql.plugin: INSTALL and UNINSTALL PLUGIN.
+//   - CREATE, INSERT and UPDATE on mysqlha: the heartbeat's schema, table and row.
 //
 // Static rights carry the grant option because REPLICATION SLAVE, REPLICATION
 // CLIENT and SELECT are handed to the accounts that it makes; of the dynamic
@@ -69,8 +71,22 @@ func grants() []string {
 			"SYSTEM_USER, CLONE_ADMIN, SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER ON *.* TO %s",
 		"GRANT BACKUP_ADMIN, CONNECTION_ADMIN ON *.* TO %s WITH GRANT OPTION",
 		"GRANT INSERT, DELETE ON mysql.plugin TO %s",
-		"GRANT ALL ON mysqlha.* TO %s WITH GRANT OPTION",
+		"GRANT CREATE, INSERT, UPDATE ON mysqlha.* TO %s",
 	}
+}
+
+// ControlRights returns all rights of the control account, each as in "SELECT ON *.*",
+// sorted.
+func ControlRights() (rights []string) {
+	for _, grant := range grants() {
+		list, rest, _ := strings.Cut(strings.TrimPrefix(grant, "GRANT "), " ON ")
+		on, _, _ := strings.Cut(rest, " TO ")
+		for right := range strings.SplitSeq(list, ", ") {
+			rights = append(rights, right+" ON "+on)
+		}
+	}
+	slices.Sort(rights)
+	return rights
 }
 
 // ControlPrivileges returns the global privileges of the control account, as
