@@ -53,8 +53,8 @@ test: ## vet, unit and integration
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory integration
 
-check-security: ## attackers, captures on every link, rotation, firewalls, secrets, on real servers (root, iproute2, nftables, tcpdump)
-	@command -v tcpdump >/dev/null || { echo "tcpdump is needed: apt-get install tcpdump" >&2; exit 1; }
+check-security: ## attackers, captures on every link, rotation, firewalls, units, secrets (root, iproute2, nftables, tcpdump, systemd)
+	@command -v tcpdump >/dev/null && [ -x /lib/systemd/systemd ] || { echo "tcpdump and systemd are needed: apt-get install tcpdump systemd" >&2; exit 1; }
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags security -timeout 20m -v \
 	  -run 'TestSecurity|TestTheAuthorityIsReplaced|TestThePorts|TestAFlood|TestNobodyLocks' ./integration | grep -v -e '^=== ' -e 'sandbox: '
 
