@@ -400,3 +400,57 @@ func TestNobodyLocksHimselfOut(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// A host keeps its rules in step with the description, and sets right what somebody
+// changes by hand.
+func TestTheRulesFollowTheDescription(t *testing.T) {
+	f := newFortress(t, map[string]string{"db1": "db", "db2": "db"}, "")
+	_, out := f.helper("db1", "listen", []int{3306})
+	line(t, out)
+	cmd := f.in(t.Context(), "db1", harness.Build(t), "firewall", "follow", "--site", f.file, "--host", "db1", "--every", "200ms")
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	mysqld := []string{net.JoinHostPort(f.lab.IP("db1"), "3306")}
+	reached := func(from string, want bool) {
+		t.Helper()
+		within(t, fmt.Sprintf("%s reaches mysqld: %t", from, want), func(ctx context.Context) error {
+			return poll(ctx, func() error {
+				if got := len(f.scan(from, mysqld)) == 1; got != want {
+					return fmt.Errorf("it is %t", got)
+				}
+				return nil
+			})
+		})
+	}
+	reached("eve", false)
+	reached("db2", true)
+	text, err := os.ReadFile(f.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	joined := strings.Replace(string(text), "hosts:\n", "hosts:\n  - {name: db9, tiers: [db], addresses: ["+f.lab.IP("eve")+"]}\n", 1)
+	if err := os.WriteFile(f.file, []byte(joined), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	reached("eve", true)
+	if err := os.WriteFile(f.file, []byte("nonsense"), 0o644); err != nil { // Which changes nothing.
+		t.Fatal(err)
+	}
+	if out, err := f.in(t.Context(), "db1", "nft", "delete", "table", "inet", firewall.Table).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	reached("joe", true)
+	if err := os.WriteFile(f.file, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	reached("joe", false)
+	reached("eve", false)
+	reached("db2", true)
+}

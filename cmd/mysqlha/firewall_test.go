@@ -1,0 +1,39 @@
+package main
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/mysqlha/mysqlha/api"
+	"github.com/mysqlha/mysqlha/config"
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
+)
+
+func TestServersThatTheDescriptionLacksAreAdded(t *testing.T) {
+	s := &config.Site{Hosts: []config.SiteHost{{Name: "db1", Tiers: []config.Tier{config.TierDB}, Addresses: []string{"10.0.0.1"}}, {Name: "app1", Tiers: []config.Tier{config.TierApp}, Addresses: []string{"10.0.0.9"}}}}
+	servers, err := addressed(t.Context(), api.Cluster{Record: &decide.Record{Servers: []decide.Server{
+		{Name: "db1", MySQL: "10.0.0.1:3306", API: "10.0.0.1:8008"},
+		{Name: "db2", MySQL: "10.0.0.2:3306", API: "10.0.0.3:8008", Etcd: decide.EtcdMember{Peer: "10.0.0.2:2380", Client: "[fd00::2]:2379"}},
+		{Name: "db3", MySQL: "10.0.0.9:3306", API: "10.0.0.9:8008"}, // On a host of another tier.
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addServers(s, servers)
+	if len(s.Hosts) != 4 {
+		t.Fatalf("the hosts are %+v", s.Hosts)
+	}
+	if h := s.Hosts[2]; h.Name != "db2" || !slices.Equal(h.Tiers, []config.Tier{config.TierDB}) || !slices.Equal(h.Addresses, []string{"10.0.0.2", "10.0.0.3", "fd00::2"}) {
+		t.Errorf("db2 is added as %+v", h)
+	}
+	if h := s.Hosts[3]; h.Name != "db3" || !slices.Equal(h.Addresses, []string{"10.0.0.9"}) {
+		t.Errorf("db3 is added as %+v", h)
+	}
+	before := len(s.Hosts)
+	if addServers(s, servers); len(s.Hosts) != before {
+		t.Error("they are added twice")
+	}
+	if none, err := addressed(t.Context(), api.Cluster{}); err != nil || len(none) != 0 {
+		t.Errorf("without a record there are %v, %v", none, err)
+	}
+}
