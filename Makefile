@@ -56,7 +56,7 @@ test: ## vet, unit and integration
 check-security: ## attackers, captures on every link, rotation, firewalls, units, secrets (root, iproute2, nftables, tcpdump, systemd)
 	@command -v tcpdump >/dev/null && [ -x /lib/systemd/systemd ] || { echo "tcpdump and systemd are needed: apt-get install tcpdump systemd" >&2; exit 1; }
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags security -timeout 20m -v \
-	  -run 'TestSecurity|TestTheAuthorityIsReplaced|TestThePorts|TestAFlood|TestNobodyLocks|TestTheRulesFollow' ./integration | grep -v -e '^=== ' -e 'sandbox: '
+	  -run 'TestSecurity|TestTheAuthorityIsReplaced|TestPasswordsAreReplaced|TestThePorts|TestAFlood|TestNobodyLocks|TestTheRulesFollow' ./integration | grep -v -e '^=== ' -e 'sandbox: '
 
 simulate: ## random schedules against the write contract, and the rules broken on purpose: STEPS=2000000 SEED=
 	SIMULATE_STEPS=$(STEPS) $(if $(SEED),SIMULATE_SEED=$(SEED)) go test -count=1 -v -timeout 30m \

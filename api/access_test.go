@@ -90,7 +90,7 @@ func newGuarded(t *testing.T, readsNeedRole bool) guarded {
 		_, err = NewToken(g.tokens(), "first", "reader", time.Now())
 	}
 	if err == nil {
-		tokens, err = OpenTokens(g.tokens(), nil)
+		tokens = OpenTokens(g.tokens(), nil)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -314,8 +314,13 @@ func TestAFileOfTokensThatCannotBeUsedLetsNobodyIn(t *testing.T) {
 			if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := OpenTokens(path, nil); err == nil || !strings.Contains(err.Error(), path+c.says) {
+			var err error
+			tokens := OpenTokens(path, func(why error) { err = why })
+			if err == nil || !strings.Contains(err.Error(), path+c.says) {
 				t.Errorf("it says %v, want %q", err, path+c.says)
+			}
+			if _, err := tokens.caller("mysqlha_X", time.Now()); err == nil {
+				t.Error("it lets somebody in")
 			}
 		})
 	}
@@ -325,10 +330,7 @@ func TestAFileOfTokensThatCannotBeUsedLetsNobodyIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	var heard []error
-	tokens, err := OpenTokens(path, func(err error) { heard = append(heard, err) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	tokens := OpenTokens(path, func(err error) { heard = append(heard, err) })
 	if who, err := tokens.caller(secret, time.Now()); err != nil || who.String() != "operator ann" || !who.Token {
 		t.Fatalf("the token is that of %v, %v", who, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
@@ -87,6 +88,9 @@ type teeBody struct {
 
 // audit writes down who has asked for a change, from where, what, and what came of it.
 func (h *handler) audit(r *http.Request, who Caller, body []byte, w *recorder, began time.Time) {
+	if who == (Caller{}) && !h.anonymous.allows(began) {
+		return // They are counted all the same, and must not crowd out what people do.
+	}
 	level := slog.LevelInfo
 	if w.status == http.StatusForbidden || w.status == http.StatusUnauthorized {
 		level = slog.LevelWarn
@@ -100,6 +104,28 @@ func (h *handler) audit(r *http.Request, who Caller, body []byte, w *recorder, b
 	}
 	h.options.Audit.Log(r.Context(), level, "audit", "who", who.Name, "role", string(who.Role), "proof", way, "from", r.RemoteAddr,
 		"what", r.Method+" "+r.URL.Path, "request", compact(body), "status", w.status, "result", w.problem, "took", time.Since(began).Round(time.Millisecond))
+}
+
+// anonymousPerMinute is how many requests of nobody in particular are written down.
+const anonymousPerMinute = 30
+
+// perMinute allows so many in a minute.
+type perMinute struct {
+	most int
+
+	mu    sync.Mutex
+	began time.Time
+	n     int
+}
+
+func (p *perMinute) allows(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.began) > time.Minute {
+		p.began, p.n = now, 0
+	}
+	p.n++
+	return p.n <= p.most
 }
 
 // compact is a body in one line, as much of it as is written down.

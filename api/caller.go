@@ -40,6 +40,8 @@ const (
 	anyone need = iota
 	// reading is for everybody, or for those with a role, as Options say.
 	reading
+	// examining costs the servers something: it is for those with a role.
+	examining
 	// changing is for operators, and for daemons that hand a request on.
 	changing
 )
@@ -72,7 +74,7 @@ func (h *handler) refusal(r *http.Request, who Caller, what need) (Problem, bool
 	switch {
 	case what == changing:
 		roles = changers
-	case what == reading && h.options.ReadsNeedRole:
+	case what == examining, what == reading && h.options.ReadsNeedRole:
 		roles = readers
 	}
 	doing := r.Method + " " + shorten(r.URL.Path)

@@ -170,6 +170,22 @@ func (c *Client) Why(ctx context.Context) (Why, error) {
 	return why, nil
 }
 
+// Rotate asks for new passwords of the accounts of all hosts and returns the request's
+// id. A refusal makes an [AnswerError].
+func (c *Client) Rotate(ctx context.Context, want decide.RotationRequest) (string, error) {
+	return asked[string](ctx, c, "/v1/accounts/rotate", want, "asking for new passwords")
+}
+
+// Passwords tells how far the accounts of the host of the first daemon that answers have
+// come with new passwords.
+func (c *Client) Passwords(ctx context.Context) (Passwords, error) {
+	all, err := first[Passwords](ctx, c, "/v1/accounts")
+	if err != nil {
+		return Passwords{}, fmt.Errorf("asking for a host's accounts: %w", err)
+	}
+	return all, nil
+}
+
 // Certificates returns those of the host of the first daemon that answers.
 func (c *Client) Certificates(ctx context.Context) (Certificates, error) {
 	all, err := first[Certificates](ctx, c, "/v1/certificates")

@@ -46,13 +46,15 @@ type handler struct {
 	// document is the description of all of it, made when it is first asked for.
 	document func() ([]byte, error)
 	watchers atomic.Int64
+	// anonymous bounds what is written down of nobody in particular.
+	anonymous perMinute
 	// stopping is closed when the server stops: a watcher's request never ends by
 	// itself.
 	stopping chan struct{}
 }
 
 func newHandler(o Options) *handler {
-	h := &handler{options: o, routes: make(map[string]map[string]operation), stopping: make(chan struct{})}
+	h := &handler{options: o, routes: make(map[string]map[string]operation), stopping: make(chan struct{}), anonymous: perMinute{most: anonymousPerMinute}}
 	for _, op := range h.operations() {
 		if op.method == "" {
 			op.method = http.MethodGet

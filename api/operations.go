@@ -87,6 +87,7 @@ func (h *handler) operations() []operation {
 		read("/v1/history", "The terms and plans that have ended.", limitQuery{}, h.history),
 		{path: "/v1/member", needs: reading, summary: "The figures of the server beside this daemon.", answer: decide.Live{}, serve: h.live},
 		read("/v1/certificates", "The certificates of this host, and whom it trusts.", nil, func(ctx context.Context, _ url.Values) (Certificates, error) { return b.Certificates(ctx) }),
+		read("/v1/accounts", "How far the accounts of this host have come with new passwords.", nil, func(ctx context.Context, _ url.Values) (Passwords, error) { return b.Passwords(ctx) }),
 		read("/v1/why", "The latest decision in words, asked of the leader.", nil, h.why),
 		read("/v1/start", "What the start gate of this host does with its dead server.", startQuery{}, h.start),
 		read("/v1/kept", "What a server had and gave up.", serverQuery{}, h.kept),
@@ -105,8 +106,11 @@ func (h *handler) operations() []operation {
 		change("/v1/switchover", "Asks for another primary while the primary is well; answers with the request's id, by which the history says what came of it.", backendTimeout, b.Switchover),
 		change("/v1/failover", "Asks for a failover; answers with the request's id, by which the history says what came of it.", backendTimeout, b.Failover),
 		change("/v1/rejoin", "Says what may be done with transactions that a server alone has.", backendTimeout, b.Rejoin),
+		change("/v1/accounts/rotate", "Asks for new passwords of the accounts of all hosts; answers with the request's id.", backendTimeout, b.Rotate),
 		change("/v1/fence-test", "Closes a replica as a cut-off primary would be, and lets clients in again.", fenceTimeout, b.TestFence),
 	}
+	examine := slices.IndexFunc(ops, func(o operation) bool { return o.path == "/v1/doctor" })
+	ops[examine].needs = examining
 	for _, path := range []string{"/cluster", "/history"} { // As Patroni has them.
 		i := slices.IndexFunc(ops, func(o operation) bool { return o.path == "/v1"+path })
 		alias := ops[i]

@@ -215,10 +215,17 @@ func (l *limited) leave(from netip.Addr) {
 
 // addressOf is where a connection comes from, zero for what is no address.
 func addressOf(c net.Conn) netip.Addr {
-	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		return a.AddrPort().Addr().Unmap()
+	a, ok := c.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
 	}
-	return netip.Addr{}
+	from := a.AddrPort().Addr().Unmap().WithZone("")
+	if from.Is6() { // One host has a whole network of them.
+		if network, err := from.Prefix(64); err == nil {
+			return network.Addr()
+		}
+	}
+	return from
 }
 
 // counted gives its place back once, however often it is closed.

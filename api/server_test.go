@@ -135,6 +135,14 @@ func (w *world) Bootstrap(_ context.Context, want decide.BootstrapRequest) (stri
 	return "", &RefusedError{"the cluster has begun"}
 }
 
+func (w *world) Passwords(context.Context) (Passwords, error) {
+	return Passwords{Host: "db1"}, w.err
+}
+
+func (w *world) Rotate(_ context.Context, want decide.RotationRequest) (string, error) {
+	return want.ID, w.err
+}
+
 func (w *world) Certificates(context.Context) (Certificates, error) {
 	return Certificates{Host: "db1", Trusts: []string{"a"}}, w.err
 }

@@ -52,13 +52,11 @@ type token struct {
 var errToken = errors.New("the token is not known, or has ended: mysqlha token new makes one")
 
 // OpenTokens returns the tokens of a file; tell, if not nil, hears of a file that cannot
-// be used. It fails where that is so now.
-func OpenTokens(path string, tell func(error)) (*Tokens, error) {
+// be used, at once where that is so now. A daemon goes on without tokens then.
+func OpenTokens(path string, tell func(error)) *Tokens {
 	t := &Tokens{path: path, tell: tell}
-	if _, err := t.current(); err != nil {
-		return nil, err
-	}
-	return t, nil
+	_, _ = t.current() // It has told.
+	return t
 }
 
 // caller tells who holds a token.
@@ -97,7 +95,7 @@ func (t *Tokens) current() (map[[sha256.Size]byte]token, error) {
 func readTokens(path string) (map[[sha256.Size]byte]token, error) {
 	info, err := os.Stat(path)
 	if err == nil && info.Mode().Perm()&0o022 != 0 {
-		err = fmt.Errorf("others may write %s (mode %04o): chmod 0600 it", path, info.Mode().Perm())
+		err = fmt.Errorf("others may write %s (mode %04o): chmod 0644 it", path, info.Mode().Perm())
 	}
 	var text []byte
 	if err == nil {
@@ -213,7 +211,9 @@ func changeTokens(path, name, line string) error {
 	if line != "" {
 		kept = append(kept, line)
 	}
-	if err := renameio.WriteFile(path, []byte(strings.Join(kept, "\n")+"\n"), 0o600, renameio.WithExistingPermissions()); err != nil {
+	// Everybody may read it: it has hashes of random tokens alone, and the daemon is not
+	// the one who writes it.
+	if err := renameio.WriteFile(path, []byte(strings.Join(kept, "\n")+"\n"), 0o644, renameio.WithStaticPermissions(0o644)); err != nil {
 		return fmt.Errorf("changing the tokens: %w", err)
 	}
 	return nil

@@ -163,6 +163,10 @@ type Backend interface {
 	ChangeServers(ctx context.Context, want ServersRequest) ([]decide.Server, error)
 	// Bootstrap asks for the beginning of the cluster and returns the request's id.
 	Bootstrap(ctx context.Context, want decide.BootstrapRequest) (string, error)
+	// Passwords tells how far the accounts of this host have come with new ones, Rotate
+	// asks for new ones of all hosts and returns the request's id.
+	Passwords(ctx context.Context) (Passwords, error)
+	Rotate(ctx context.Context, want decide.RotationRequest) (string, error)
 	// Certificates are those of this host.
 	Certificates(ctx context.Context) (Certificates, error)
 	// Doctor examines a server, or all of them and the cluster where the name is empty.
@@ -216,6 +220,17 @@ type Certificate struct {
 	Until  time.Time `json:"until,omitzero"`
 	// Problem says why it cannot be used, empty for nothing.
 	Problem string `json:"problem,omitempty"`
+}
+
+// Passwords tell how far a host's accounts have come with new passwords.
+type Passwords struct {
+	Host string `json:"host"`
+	// Rotation is the request that was carried out last, empty for none; Since is when
+	// the passwords in use were made.
+	Rotation string    `json:"rotation,omitempty"`
+	Since    time.Time `json:"since,omitzero"`
+	// Pending says that a change is under way, or that former passwords are still good.
+	Pending bool `json:"pending,omitempty"`
 }
 
 // ServersRequest asks for a change of the servers of the cluster.

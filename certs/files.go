@@ -45,6 +45,28 @@ func (f Files) Check() error {
 	if err != nil {
 		return err
 	}
+	return f.verifyOwn(pair, pool)
+}
+
+// pairReader reads the own pair, the first one as it is: Check has been asked about that.
+// One that takes its place must be one that the CA knows, since others know no more.
+func (f Files) pairReader() func() (*tls.Certificate, error) {
+	first := true
+	return func() (*tls.Certificate, error) {
+		pair, err := f.readPair()
+		if err == nil && !first {
+			var pool *x509.CertPool
+			if pool, err = readPool(f.CA); err == nil {
+				err = f.verifyOwn(pair, pool)
+			}
+		}
+		first = first && err != nil
+		return pair, err
+	}
+}
+
+// verifyOwn verifies the own certificate as others do.
+func (f Files) verifyOwn(pair *tls.Certificate, pool *x509.CertPool) error {
 	chain, err := parseChain(pair)
 	if err != nil {
 		return fmt.Errorf("parsing %s: %w", f.Cert, err)
@@ -68,13 +90,13 @@ func parseChain(pair *tls.Certificate) ([]*x509.Certificate, error) {
 }
 
 func readPool(path string) (*x509.CertPool, error) {
-	data, err := os.ReadFile(path)
+	all, err := readAuthorities(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading the CA: %w", err)
+		return nil, err
 	}
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("reading the CA: no certificate in %s", path)
+	for _, c := range all {
+		pool.AddCert(c)
 	}
 	return pool, nil
 }

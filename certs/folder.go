@@ -57,6 +57,9 @@ type Issued struct {
 	request Request
 }
 
+// usualTime is how long a certificate is valid where nobody says otherwise.
+const usualTime = 90 * 24 * time.Hour
+
 // Left is how long it is still valid.
 func (i Issued) Left(now time.Time) time.Duration { return i.Until.Sub(now) }
 
@@ -93,11 +96,15 @@ func readAuthorities(path string) ([]*x509.Certificate, error) {
 	return all, nil
 }
 
-// Parse reads all certificates of a PEM text; there must be one.
+// Parse reads all certificates of a PEM text; there must be one, and nothing after the
+// last: what was cut off in the middle is no list of certificates.
 func Parse(text []byte) (all []*x509.Certificate, err error) {
 	for rest := text; ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
+			if len(bytes.TrimSpace(rest)) > 0 {
+				return nil, errors.New("it ends in the middle of a certificate, or goes on with something else")
+			}
 			break
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
@@ -196,6 +203,9 @@ func Describe(chain, trusted []*x509.Certificate, file string) Issued {
 		roots.AddCert(authority)
 		if why = verifyChain(chain, roots, x509.ExtKeyUsageAny); why == nil {
 			one.Issuer = Fingerprint(authority)
+			if !c.NotAfter.Before(authority.NotAfter) {
+				one.request.ValidFor = usualTime // It was cut short by the authority's end.
+			}
 			return one
 		}
 	}
@@ -259,9 +269,9 @@ func (f Folder) Stage() (Stage, error) {
 	}
 	_, err = os.Stat(f.file(nextKey))
 	switch {
-	case err == nil:
+	case err == nil && len(all) > 1:
 		return StageBegun, nil
-	case !errors.Is(err, fs.ErrNotExist):
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return "", err
 	case len(all) > 1:
 		return StageSwitched, nil
@@ -290,11 +300,15 @@ func (f Folder) Begin(commonName string, validFor time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if err := f.trust(current.certPEM, next.certPEM); err != nil {
+	if _, err := f.Issued(); err != nil { // What would fail later fails before anything is changed.
 		return err
 	}
-	// The key comes last: it says that this stage is complete.
-	return writeFile(f.file(nextKey), next.keyPEM, 0o600)
+	// A key without its certificate means nothing yet; from the certificate on, what is
+	// left to do can be done again.
+	if err := writeFile(f.file(nextKey), next.keyPEM, 0o600); err != nil {
+		return err
+	}
+	return f.trust(current.certPEM, next.certPEM)
 }
 
 // Switch has the next authority issue everything anew; the former is still trusted.

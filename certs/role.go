@@ -30,6 +30,9 @@ func Roles() []Role {
 	return []Role{RoleMember, RoleRedirector, RoleOperator, RoleReader, RoleMysqld}
 }
 
+// Daemons returns the roles that a daemon may have towards who asks it over HTTPS.
+func Daemons() []Role { return []Role{RoleMember, RoleRedirector} }
+
 // Serves tells whether the role listens, so that its certificate must name its hosts.
 func (r Role) Serves() bool {
 	return r == RoleMember || r == RoleRedirector || r == RoleMysqld

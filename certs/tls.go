@@ -19,8 +19,7 @@ func newMaterial(f Files) material {
 	return material{
 		pool: &watched[*x509.CertPool]{paths: []string{f.CA}, tell: f.OnError,
 			read: func() (*x509.CertPool, error) { return readPool(f.CA) }},
-		pair: &watched[*tls.Certificate]{paths: []string{f.Cert, f.Key}, tell: f.OnError,
-			read: func() (*tls.Certificate, error) { return f.readPair() }},
+		pair: &watched[*tls.Certificate]{paths: []string{f.Cert, f.Key}, tell: f.OnError, read: f.pairReader()},
 	}
 }
 
@@ -78,11 +77,11 @@ func (m material) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage) erro
 
 // ClientConfig returns settings for dialling one server: TLS 1.2 or newer, with
 // the own certificate, if any, and the CA as they are on disk at each handshake.
-// The server's certificate must come from the CA, be for servers, be valid now
-// and carry serverName, a host name or an IP address. An empty serverName
-// refuses every server.
-func ClientConfig(files Files, serverName string) *tls.Config {
-	c := ClientConfigAny(files, func() []string { return []string{serverName} })
+// The server's certificate must come from the CA, be for servers, be valid now,
+// carry serverName, a host name or an IP address, and have one of the roles, or any
+// where none is named. An empty serverName refuses every server.
+func ClientConfig(files Files, serverName string, roles ...Role) *tls.Config {
+	c := ClientConfigAny(files, func() []string { return []string{serverName} }, roles...)
 	c.ServerName = serverName
 	return c
 }
@@ -91,7 +90,7 @@ func ClientConfig(files Files, serverName string) *tls.Config {
 // those of etcd: the certificate must carry one of the names of the moment. A host
 // name that the dialler sets for a connection (SNI) must be among them and is then
 // the only one accepted.
-func ClientConfigAny(files Files, serverNames func() []string) *tls.Config {
+func ClientConfigAny(files Files, serverNames func() []string, roles ...Role) *tls.Config {
 	m := newMaterial(files)
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -110,6 +109,9 @@ func ClientConfigAny(files Files, serverNames func() []string) *tls.Config {
 			}
 			if err := verifyName(s, serverNames()); err != nil {
 				return fmt.Errorf("verifying the server's name: %w", err)
+			}
+			if have := IdentityOf(s.PeerCertificates[0]).Role; len(roles) > 0 && !slices.Contains(roles, have) {
+				return fmt.Errorf("verifying the server's role: its certificate is that of %q, and %s is asked for", s.PeerCertificates[0].Subject.CommonName, anyOf(roles))
 			}
 			return nil
 		},

@@ -255,10 +255,13 @@ func TestReplacedFilesAreUsedAtTheNextHandshake(t *testing.T) {
 	}
 	expect("before", true)
 	reissue(srv, db1)
+	expect("the server's new pair is of a CA that it does not know itself", true)
+	srv.trust(first, second)
 	expect("the server is of a CA that the client does not know", false)
 	cli.trust(first, second)
 	expect("the client has the bundle", true)
 	reissue(cli, dbApp)
+	srv.trust(first)
 	expect("the client is of a CA that the server does not know", false)
 	srv.trust(second)
 	expect("the server knows the new CA only", true)
@@ -381,5 +384,81 @@ func TestHTTPWorksOverTheSettings(t *testing.T) {
 	body, err := io.ReadAll(response.Body)
 	if err != nil || string(body) != "HTTP/2.0 db1" {
 		t.Errorf("got %q, %v", body, err)
+	}
+}
+
+func TestAServerMustHaveTheRoleThatIsAskedFor(t *testing.T) {
+	a, err := NewAuthority("test", year)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	client := newEnd(t, a, a, now, For(RoleOperator, "ann", nil, time.Hour))
+	for _, c := range []struct {
+		role  Role
+		asked []Role
+		fine  bool
+	}{
+		{RoleMember, Daemons(), true}, {RoleRedirector, Daemons(), true}, {RoleMysqld, Daemons(), false}, {RoleMysqld, nil, true}, {RoleRedirector, []Role{RoleMember}, false}, {"", Daemons(), false},
+	} {
+		q := For(c.role, "db1", db1.Hosts, time.Hour)
+		q.Server = true
+		server := newEnd(t, a, a, now, q)
+		_, clientErr, _ := connect(t, ServerConfig(server.files(), false), ClientConfig(client.files(), "db1.example", c.asked...))
+		if (clientErr == nil) != c.fine {
+			t.Errorf("a server with the role %q where %v is asked for: %v", c.role, c.asked, clientErr)
+		}
+	}
+}
+
+// A pair of another authority, or a list of authorities that was cut off, does not take
+// the place of what is in use.
+func TestWhatOthersWouldNotKnowIsNotTaken(t *testing.T) {
+	a, err := NewAuthority("test", year)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := NewAuthority("staging", year)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	server, client := newEnd(t, a, a, now, db1), newEnd(t, a, a, now, dbApp)
+	heard := make(chan error, 10)
+	files := server.files()
+	files.OnError = func(err error) { heard <- err }
+	serving, dialling := ServerConfig(files, true), ClientConfig(client.files(), "db1.example")
+	works := func(when string) {
+		t.Helper()
+		if _, clientErr, serverErr := connect(t, serving, dialling); clientErr != nil || serverErr != nil {
+			t.Errorf("%s: %v, %v", when, clientErr, serverErr)
+		}
+	}
+	works("at first")
+	q := db1
+	q.ValidFor = time.Hour
+	certPEM, keyPEM, err := foreign.issue(now, q)
+	if err == nil {
+		err = writePair(server.dir, "host.crt", certPEM, "host.key", keyPEM)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	works("with a pair of another authority")
+	whole := append(append([]byte{}, a.CertPEM()...), foreign.CertPEM()...)
+	if err := writeFile(files.CA, whole[:len(whole)-40], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	works("with authorities that were cut off")
+	for _, want := range []string{"signed by unknown authority", "ends in the middle of a certificate"} {
+		found := false
+		for !found {
+			select {
+			case err := <-heard:
+				found = strings.Contains(err.Error(), want)
+			default:
+				t.Fatalf("nobody was told of %q", want)
+			}
+		}
 	}
 }

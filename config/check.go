@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -275,8 +276,8 @@ func (r *reader) checkChoices() {
 	one("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	one("log.format", c.Log.Format, "auto", "json", "text")
 	one("api.reads", c.API.Reads, ReadsAnyone, ReadsRole)
-	if r.sound("api.tokens_file") && c.API.TokensFile != "" {
-		r.checkFile("api.tokens_file", c.API.TokensFile)
+	if _, err := os.Stat(c.API.TokensFile); r.sound("api.tokens_file") && c.API.TokensFile != "" && err != nil {
+		c.warnings = append(c.warnings, "api.tokens_file: "+reason(err)+"; no token is accepted until it is there: mysqlha token new")
 	}
 	if r.sound("redirect.handshakes") && c.Redirect.Handshakes < 1 {
 		r.fault("redirect.handshakes", fmt.Sprintf("is %d", c.Redirect.Handshakes), "write how many clients of one address may be greeted at a time, such as 64")

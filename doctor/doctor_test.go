@@ -63,6 +63,7 @@ func TestEachFaultHasItsCodeAndWhatMendsIt(t *testing.T) {
 		"control too many": {func(h *Host) { h.Facts.Rights[0].Granted = append(h.Facts.Rights[0].Granted, "DROP ON mysqlha.*") }, decide.CodeExcessPrivilege, "'mysqlha'@'localhost', with sql_log_bin=0", false},
 		"control anywhere": {func(h *Host) { h.Facts.Rights[0].Account = "'mysqlha'@'%'" }, decide.CodeExcessPrivilege, "DROP USER 'mysqlha'@'%'", false},
 		"without TLS":      {func(h *Host) { h.Facts.Rights[2].TLS = false }, decide.CodeExcessPrivilege, "REQUIRE SSL", false},
+		"hosts blocked":    {func(h *Host) { h.Facts.Variables["max_connect_errors"] = "100" }, decide.CodeHostsBlocked, "SET PERSIST max_connect_errors = 1000000", true},
 		"shutdown":         {func(h *Host) { h.Facts.ShutDown = []string{"'a'@'%'", "'b'@'%'"} }, decide.CodeMayShutDown, "FROM 'a'@'%', 'b'@'%'", false},
 		"replicator":       {func(h *Host) { h.Facts.Replicators = []string{"'repl'@'%'"} }, decide.CodeForeignReplicator, "DROP USER 'repl'@'%'", false},
 		"no key":           {func(h *Host) { h.Facts.Keyless, h.Facts.KeylessCount = []string{"a.b", "a.c"}, 9 }, decide.CodeTableWithoutKey, "ALTER TABLE a.b", false},

@@ -59,6 +59,7 @@ func Examine(h Host) []decide.Diagnosis {
 	default:
 		e.variables()
 		e.plugins()
+		e.blocking()
 		e.accounts()
 		e.tables()
 		e.channels()

@@ -65,6 +65,23 @@ func (e *examination) plugins() {
 	}
 }
 
+// manyErrors is how many connections in a row must fail before a host is blocked, for that
+// not to matter.
+const manyErrors = 1_000_000
+
+// blocking looks whether somebody's clients can have a whole host refused: those of a
+// redirector come from one.
+func (e *examination) blocking() {
+	f := e.host.Facts
+	most, err := strconv.Atoi(f.Variables["max_connect_errors"])
+	if strings.EqualFold(f.Variables["skip_name_resolve"], "ON") || err != nil || most >= manyErrors {
+		return
+	}
+	set := fmt.Sprintf("SET PERSIST max_connect_errors = %d", manyErrors)
+	e.find(decide.CodeHostsBlocked, fmt.Sprintf("a host is refused after %d connections in a row that end before they have logged in, and all clients of a redirector come from its host", most),
+		"skip_name_resolve = ON in my.cnf; or "+set, set)
+}
+
 func (e *examination) accounts() {
 	f := e.host.Facts
 	var missing []string

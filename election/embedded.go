@@ -51,7 +51,10 @@ type EmbeddedOptions struct {
 	CAFile, CertFile, KeyFile string
 	// PeerName is the common name that the other members' certificates must have; empty: any. Another certificate of the
 	// same authority is not let in as a member.
-	PeerName          string
+	PeerName string
+	// ClientNames are the common names of which a client\'s certificate must have one; empty: any. What a client may do
+	// then is up to Protect; without this anybody whom the authority knows could fill the member with leases.
+	ClientNames       []string
 	HeartbeatInterval time.Duration // between members; 0 means 100 ms
 	ElectionTimeout   time.Duration // at least five heartbeats; 0 means 500 ms
 	Logger            *slog.Logger  // gets etcd's warnings, and its information as debug lines; nil discards
@@ -176,6 +179,7 @@ func (o EmbeddedOptions) config(fatal fatalHook) (*embed.Config, error) {
 	}
 	tls := transport.TLSInfo{CertFile: o.CertFile, KeyFile: o.KeyFile, TrustedCAFile: o.CAFile, ClientCertAuth: true}
 	c.ClientTLSInfo, c.PeerTLSInfo = tls, tls
+	c.ClientTLSInfo.AllowedCNs = o.ClientNames
 	if o.PeerName != "" {
 		c.PeerTLSInfo.AllowedCNs = []string{o.PeerName}
 	}

@@ -9,10 +9,10 @@ import (
 )
 
 // turnTTL is how long a turn stays with a holder that has died.
-const turnTTL = 30 * time.Second
+const turnTTL = time.Minute
 
 // TakeTurn takes the turn to do what only one daemon of all may do at a time, and tells whether it got it. It passes to
-// others with giveBack, or half a minute after it was taken.
+// others with giveBack, or a minute after it was taken.
 func TakeTurn(ctx context.Context, client *clientv3.Client, key, holder string) (giveBack func(context.Context), ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, memberTimeout)
 	defer cancel()

@@ -51,8 +51,9 @@ func Guardian(ctx context.Context, within time.Duration, in io.Reader, out io.Wr
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 	defer cancel()
-	err = Load(ctx, former)
-	_, _ = fmt.Fprintln(out, wordBack) // Nobody may be there any more.
+	if err = Load(ctx, former); err == nil {
+		_, _ = fmt.Fprintln(out, wordBack) // Nobody may be there any more.
+	}
 	return err
 }
 

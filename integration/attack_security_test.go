@@ -188,7 +188,7 @@ func (a *attacker) certificates() {
 		}
 	}
 	// A server that proves another name, or no server's name at all, is not believed.
-	for _, with := range []string{"for another one", "wrong CA", "no role"} {
+	for _, with := range []string{"for another one", "wrong CA", "no role", "mysqld"} {
 		if err := a.impostor(with); err == nil {
 			a.t.Errorf("a daemon with a certificate %s is believed", with)
 		}
@@ -230,7 +230,7 @@ func (a *attacker) impostor(with string) error {
 			c.Close()
 		}
 	}()
-	client, err := api.NewClient(api.Endpoint{Address: l.Addr().String(), TLS: certs.ClientConfig(certs.Files{CA: a.ca}, "127.0.0.1")})
+	client, err := api.NewClient(api.Endpoint{Address: l.Addr().String(), TLS: certs.ClientConfig(certs.Files{CA: a.ca}, "127.0.0.1", certs.Daemons()...)})
 	if err != nil {
 		a.t.Fatal(err)
 	}

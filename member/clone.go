@@ -105,7 +105,7 @@ func (w *worker) copyFrom(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() { defer close(done); w.watchClone(watching) }()
 	r := w.m.o.Replication
-	err = w.local().Clone(ctx, replication.Donor{Host: a.Host, Port: a.Port, User: replication.CloneUser(w.m.o.Server), Password: r.Password, CAFile: r.CAFile})
+	err = w.local().Clone(ctx, replication.Donor{Host: a.Host, Port: a.Port, User: replication.CloneUser(w.m.o.Server), Password: r.Password(), CAFile: r.CAFile})
 	unwatch()
 	<-done
 	if err == nil {

@@ -44,7 +44,11 @@ func (w *worker) follow(ctx context.Context) error {
 		}
 	}
 	already := w.m.serverAt(snap.SourceHost, snap.SourcePort) == w.spec.Source
-	if !already || snap.SourceUser != w.m.o.Replication.User || snap.Receiver == decide.ReceiverOff {
+	stale, err := w.stalePassword(ctx)
+	if err != nil {
+		return err
+	}
+	if !already || stale || snap.SourceUser != w.m.o.Replication.User || snap.Receiver == decide.ReceiverOff {
 		if err := w.step("repoint", func() error { return w.repoint(ctx, a, already) }); err != nil {
 			return err
 		}
@@ -111,9 +115,34 @@ func (w *worker) repoint(ctx context.Context, a Address, already bool) error {
 	if !beyond.IsEmpty() {
 		return &refusal{decide.CodeDiverged, fmt.Sprintf("%s has transactions that %s does not have: %s", w.m.o.Server, w.spec.Source, beyond)}
 	}
-	r := w.m.o.Replication
-	return w.local().Follow(ctx, replication.Source{Host: a.Host, Port: a.Port, User: r.User, Password: r.Password,
-		CAFile: r.CAFile, HeartbeatPeriod: r.SourceHeartbeat, NetTimeout: r.NetTimeout})
+	r, password := w.m.o.Replication, w.m.o.Replication.Password()
+	if err := w.local().Follow(ctx, replication.Source{Host: a.Host, Port: a.Port, User: r.User, Password: password,
+		CAFile: r.CAFile, HeartbeatPeriod: r.SourceHeartbeat, NetTimeout: r.NetTimeout}); err != nil {
+		return err
+	}
+	w.m.attachedWith.Store(&password)
+	return nil
+}
+
+// stalePassword tells whether the receiver logs in with another password than it should.
+// MySQL is asked once, when this daemon does not know yet.
+func (w *worker) stalePassword(ctx context.Context) (bool, error) {
+	now := w.m.o.Replication.Password()
+	if known := w.m.attachedWith.Load(); known != nil {
+		return *known != now, nil
+	}
+	same, err := w.local().FollowsWith(ctx, now)
+	if err == nil && same {
+		w.m.attachedWith.Store(&now)
+	}
+	return !same, err
+}
+
+// hasPassword tells whether the receiver has the password of the moment, as far as is
+// known.
+func (m *Member) hasPassword() bool {
+	known := m.attachedWith.Load()
+	return known == nil || *known == m.o.Replication.Password()
 }
 
 const (

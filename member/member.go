@@ -78,8 +78,9 @@ type Options struct {
 
 // Replication is how this server's receiver logs in at a source.
 type Replication struct {
-	User, Password              string
-	CAFile                      string
+	User, CAFile string
+	// Password is that of the moment.
+	Password                    func() string
 	SourceHeartbeat, NetTimeout time.Duration
 }
 
@@ -126,6 +127,9 @@ type Member struct {
 	// notices are what a human should know of the server and that keeps it from
 	// nothing.
 	notices atomic.Pointer[[]decide.Finding]
+	// attachedWith is the password with which the receiver was pointed at its source,
+	// nil while that is not known.
+	attachedWith atomic.Pointer[string]
 	// rewindAt is of the rewind that was counted last, or when this daemon began;
 	// the poller's.
 	rewindAt time.Time

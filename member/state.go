@@ -268,7 +268,7 @@ func (s *state) conforms() bool {
 	switch s.spec.Goal {
 	case decide.GoalFollow:
 		return sn.SuperReadOnly && sn.Receiver != decide.ReceiverOff && s.m.serverAt(sn.SourceHost, sn.SourcePort) == s.spec.Source && sn.Applier == decide.ReceiverOn &&
-			sn.SemiSync.ReplicaEnabled == s.spec.Acks &&
+			sn.SemiSync.ReplicaEnabled == s.spec.Acks && s.m.hasPassword() &&
 			(sn.Receiver != decide.ReceiverOn || sn.SemiSync.ReplicaStatus == s.spec.Acks)
 	case decide.GoalPrimary:
 		return s.openTerm == s.spec.Term && !sn.ReadOnly && !sn.OfflineMode && !s.fenced && !s.weakened &&

@@ -14,9 +14,10 @@ const (
 	retryMax = 100 * time.Millisecond
 )
 
-// connect finds s a server, holding it as long as there is none. The session it returns is open. Its error is the
-// cause: errHoldExpired, errClientClosed, or whatever ended the context of s.
-func (r *Redirector) connect(s *session) (*net.TCPConn, aim, error) {
+// connect finds s a server, holding it as long as there is none, and takes a place for it to be greeted in once there is;
+// leave gives that back. The session it returns is open. Its error is the cause: errHoldExpired, errClientClosed,
+// errCrowd, or whatever ended the context of s.
+func (r *Redirector) connect(s *session) (_ *net.TCPConn, _ aim, leave func(), _ error) {
 	ctx, cancel := context.WithDeadlineCause(s.ctx, s.accepted.Add(r.opts.Hold), errHoldExpired)
 	defer cancel()
 	var (
@@ -25,15 +26,30 @@ func (r *Redirector) connect(s *session) (*net.TCPConn, aim, error) {
 	)
 	for {
 		_, changed := r.table.current()
+		if r.opts.TLSOnly && r.table.offers(s.port, r.opts.ReadFallback) {
+			var err error
+			if leave, held, err = r.queue(ctx, s, held); err != nil {
+				held.unwatch()
+				held.end(err)
+				return nil, aim{}, nil, err
+			}
+		}
 		server, to, dialled := r.attempt(ctx, s)
 		if server != nil {
 			held.unwatch() // it sets deadlines, which from the opening on are for cuts only
 			if r.table.open(s, server) {
 				held.end(nil)
-				return server, to, nil
+				if leave == nil {
+					leave = func() {}
+				}
+				return server, to, leave, nil
 			}
 			closeConn(server, r.opts.Logger, s.port)
 			r.table.release(s, false)
+		}
+		if leave != nil { // While there is no server the place is another's.
+			leave()
+			leave = nil
 		}
 		if held == nil {
 			held = r.hold(s)
@@ -46,7 +62,7 @@ func (r *Redirector) connect(s *session) (*net.TCPConn, aim, error) {
 		if ctx.Err() != nil {
 			held.unwatch()
 			held.end(context.Cause(ctx))
-			return nil, aim{}, context.Cause(ctx)
+			return nil, aim{}, nil, context.Cause(ctx)
 		}
 	}
 }

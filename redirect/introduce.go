@@ -1,12 +1,14 @@
 package redirect
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -60,34 +62,96 @@ func judge(words []byte) error {
 	return nil
 }
 
-// introduce takes a greeted client's first words and passes them on if they ask for TLS. Whoever sends anything else has
-// no business here, and whoever says nothing keeps one of mysqld's places.
-func (r *Redirector) introduce(s *session, server *net.TCPConn) (passed int64, err error) {
-	words, begun := make([]byte, 0, 4096), time.Now()
-	for {
-		if !r.table.expect(s, time.Now().Add(min(crowdedTimeout, r.opts.HandshakeTimeout))) {
-			return 0, nil // Its end is under way, in its own time.
+// The types of TLS records that a client sends.
+const (
+	tlsFirstType   = 20
+	tlsApplication = 23
+	tlsHeader      = 5
+)
+
+// records follows a client's TLS from outside: sealed once it has sent a record that only who has come through the
+// handshake can send.
+type records struct {
+	head   [tlsHeader]byte
+	have   int // bytes of head
+	left   int // bytes of the record that are still to come
+	sealed bool
+}
+
+// feed takes what the client has sent next; it fails for what is not TLS.
+func (r *records) feed(words []byte) error {
+	for len(words) > 0 {
+		if r.left > 0 {
+			n := min(r.left, len(words))
+			r.left, words = r.left-n, words[n:]
+			continue
 		}
-		n, err := s.client.Read(words[len(words):cap(words)])
-		words = words[:len(words)+n]
-		switch verdict := judge(words); {
-		case verdict == nil:
-			r.table.expect(s, time.Time{})
-			wrote, err := server.Write(words)
-			return int64(wrote), err
-		case verdict != io.ErrUnexpectedEOF:
-			return 0, verdict
+		n := copy(r.head[r.have:], words)
+		r.have, words = r.have+n, words[n:]
+		if r.have < tlsHeader {
+			return nil
+		}
+		if r.head[0] < tlsFirstType || r.head[0] > tlsApplication || r.head[1] != 3 {
+			return errMalformed
+		}
+		r.have, r.left = 0, int(r.head[3])<<8|int(r.head[4])
+		if r.head[0] == tlsApplication {
+			r.sealed = true
+			return nil // What follows is the client's and the server's affair.
+		}
+	}
+	return nil
+}
+
+// introduce takes a greeted client's first words and passes them on if they ask for TLS and then are TLS, until the
+// client has come through the handshake. Whoever sends anything else has no business here, and whoever falls silent
+// keeps one of mysqld's places.
+func (r *Redirector) introduce(s *session, server *net.TCPConn) (passed int64, err error) {
+	var (
+		begun  = time.Now()
+		buffer = make([]byte, 4096)
+		asked  = make([]byte, 0, introduction)
+		tls    records
+	)
+	for !tls.sealed {
+		if !r.table.expect(s, time.Now().Add(min(crowdedTimeout, r.opts.HandshakeTimeout))) {
+			return passed, nil // Its end is under way, in its own time.
+		}
+		n, err := s.client.Read(buffer)
+		sealed := buffer[:n] // What is TLS of it.
+		pass := sealed
+		if len(asked) < introduction {
+			n := min(n, introduction-len(asked))
+			asked, sealed, pass = append(asked, sealed[:n]...), sealed[n:], nil
+			switch verdict := judge(asked); {
+			case verdict == nil:
+				pass = slices.Concat(asked, sealed)
+			case offends(verdict):
+				return 0, verdict
+			}
+		}
+		if len(pass) > 0 {
+			wrote, broken := server.Write(pass)
+			passed += int64(wrote)
+			if broken != nil {
+				return passed, broken
+			}
+		}
+		if wrong := tls.feed(sealed); wrong != nil {
+			return passed, wrong
 		}
 		waited := time.Since(begun)
 		switch {
 		case err == nil, errors.Is(err, os.ErrDeadlineExceeded) && s.ctx.Err() == nil:
 			if waited >= r.opts.HandshakeTimeout || waited >= crowdedTimeout && r.lines.crowded(s.address()) {
-				return 0, errMute
+				return passed, errMute
 			}
 		default:
-			return 0, err
+			return passed, err
 		}
 	}
+	r.table.expect(s, time.Time{})
+	return passed, nil
 }
 
 // dismiss ends a session whose client did something wrong with its first words.
@@ -110,7 +174,13 @@ func (s *session) address() netip.Addr {
 	if !ok {
 		return netip.Addr{}
 	}
-	return from.AddrPort().Addr().Unmap()
+	address := from.AddrPort().Addr().Unmap().WithZone("")
+	if address.Is6() { // One host has a whole network of them.
+		if network, err := address.Prefix(64); err == nil {
+			return network.Addr()
+		}
+	}
+	return address
 }
 
 // lines are the clients that are being greeted, each address with a line of its own: whoever sends thousands that never
@@ -189,37 +259,32 @@ func (l *lines) crowded(from netip.Addr) bool {
 	return one != nil && len(one.waiting) > 0
 }
 
-// queue waits for a session's turn to be greeted and returns what ends it. Its error is the cause of the session's end.
-func (r *Redirector) queue(s *session) (leave func(), err error) {
-	if !r.opts.TLSOnly {
-		return func() {}, nil
-	}
+// queue takes a place for a session to be greeted in, waiting for its turn, as one that is held, where all are taken. Its
+// error is the cause of the session's end.
+func (r *Redirector) queue(ctx context.Context, s *session, held *hold) (leave func(), _ *hold, err error) {
 	from := s.address()
 	turn, full := r.lines.enter(from)
 	if full {
-		return nil, errCrowd
+		return nil, held, errCrowd
 	}
 	leave = sync.OnceFunc(func() { r.lines.leave(from) })
 	if turn == nil {
-		return leave, nil
+		return leave, held, nil
 	}
-	expired := time.NewTimer(time.Until(s.accepted.Add(r.opts.Hold)))
-	defer expired.Stop()
-	stop := watchGone(s.client, func() { s.cancel(errClientClosed) })
-	defer stop()
+	if held == nil {
+		held = r.hold(s)
+	}
+	held.watch()
 	select {
 	case <-turn:
-		return leave, nil
-	case <-expired.C:
-		err = errCrowd
-	case <-s.ctx.Done():
-		err = errClientClosed
-		if cause := s.ctx.Err(); cause != nil && s.cause() != CauseClient {
-			err = errShutdown
-		}
+		return leave, held, nil
+	case <-ctx.Done():
 	}
 	r.lines.giveUp(from, turn)
-	return nil, err
+	if err = context.Cause(ctx); errors.Is(err, errHoldExpired) {
+		err = errCrowd
+	}
+	return nil, held, err
 }
 
 // errCrowd: too many of the same address were before it.

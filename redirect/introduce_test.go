@@ -21,6 +21,12 @@ func askTLS(then string) []byte {
 	return append(packet, then...)
 }
 
+// tlsWords are what a client that has come through the handshake has sent: a record of the handshake, and one that is
+// sealed.
+func tlsWords(more string) string {
+	return "\x16\x03\x01\x00\x05hello\x17\x03\x03\x00\x04done" + more
+}
+
 // login is one that goes on without TLS.
 func login() []byte {
 	body := append(askTLS("")[4:], "root\x00secret"...)
@@ -28,14 +34,14 @@ func login() []byte {
 	return append([]byte{byte(len(body)), 0, 0, 1}, body...)
 }
 
-// records is a backend that greets and remembers how many it has had at a time, and all that it was sent.
-type records struct {
+// ears is a backend that greets and remembers how many it has had at a time, and all that it was sent.
+type ears struct {
 	mu       sync.Mutex
 	heard    bytes.Buffer
 	now, max atomic.Int64
 }
 
-func (r *records) handle(conn *net.TCPConn) {
+func (r *ears) handle(conn *net.TCPConn) {
 	n := r.now.Add(1)
 	defer r.now.Add(-1)
 	for most := r.max.Load(); n > most && !r.max.CompareAndSwap(most, n); most = r.max.Load() {
@@ -56,7 +62,7 @@ func (r *records) handle(conn *net.TCPConn) {
 	}
 }
 
-func (r *records) said() []byte {
+func (r *ears) said() []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return bytes.Clone(r.heard.Bytes())
@@ -71,9 +77,9 @@ func (d *diary) waitRefused(t *testing.T, want ...RefuseReason) {
 }
 
 func TestWhoAsksForTLSIsPassedOnUntouched(t *testing.T) {
-	heard := &records{}
+	heard := &ears{}
 	r := start(t, toWriter(1, newBackend(t, "db1", heard.handle)), Options{TLSOnly: true})
-	words := askTLS("\x16\x03\x01 and what follows, whatever it is")
+	words := askTLS(tlsWords(" and what follows, whatever it is"))
 	for _, pieces := range []int{1, 7, introduction - 1, len(words)} {
 		c := dialTo(t, r.Addresses().Write)
 		c.greeting(t)
@@ -114,12 +120,13 @@ func TestWhoSaysAnythingElseIsDismissed(t *testing.T) {
 		{"a short packet without the flag", bytes.Replace(askTLS(""), []byte{0, 0x0a}, []byte{0, 0x02}, 1), RefusedPlaintext, "Connections without TLS"},
 		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: db1.example\r\n\r\n"), RefusedMalformed, ""},
 		{"TLS without asking for it", []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and so on and so on"), RefusedMalformed, ""},
+		{"plaintext after asking for TLS", askTLS("GET / HTTP/1.1\r\n\r\n"), RefusedMalformed, ""},
 		{"nothing but zeros", make([]byte, 100), RefusedMalformed, ""},
 		{"the packet's wrong number", append([]byte{32, 0, 0, 9}, askTLS("")[4:]...), RefusedMalformed, ""},
 		{"a packet of 16 MB", append([]byte{255, 255, 255, 1}, bytes.Repeat([]byte{'x'}, 2000)...), RefusedPlaintext, "without TLS"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			heard := &records{}
+			heard := &ears{}
 			r := start(t, toWriter(1, newBackend(t, "db1", heard.handle)), Options{TLSOnly: true})
 			client := dialTo(t, r.Addresses().Write)
 			client.greeting(t)
@@ -132,7 +139,7 @@ func TestWhoSaysAnythingElseIsDismissed(t *testing.T) {
 			}
 			r.diary.waitRefused(t, c.want)
 			r.diary.waitClosed(t, CauseRefused)
-			if got := heard.said(); len(got) > 0 {
+			if got := heard.said(); len(got) > 0 && !strings.HasPrefix(c.name, "plaintext after") {
 				t.Errorf("the server heard %q", got)
 			}
 		})
@@ -140,26 +147,29 @@ func TestWhoSaysAnythingElseIsDismissed(t *testing.T) {
 }
 
 func TestWhoNeverAnswersTheGreetingLosesItsPlace(t *testing.T) {
-	heard := &records{}
+	heard := &ears{}
 	r := start(t, toWriter(1, newBackend(t, "db1", heard.handle)), Options{TLSOnly: true, HandshakeTimeout: 50 * time.Millisecond})
-	mute, half := dialTo(t, r.Addresses().Write), dialTo(t, r.Addresses().Write)
-	if _, err := half.Write(askTLS("")[:20]); err != nil {
-		t.Fatal(err)
+	mute, half, asked, begun := dialTo(t, r.Addresses().Write), dialTo(t, r.Addresses().Write), dialTo(t, r.Addresses().Write), dialTo(t, r.Addresses().Write)
+	for c, words := range map[*client][]byte{half: askTLS("")[:20], asked: askTLS(""), begun: askTLS("\x16\x03\x01\x00\x05hello\x16\x03\x01\x00")} {
+		if _, err := c.Write(words); err != nil {
+			t.Fatal(err)
+		}
 	}
-	mute.gone(t)
-	half.gone(t)
-	r.diary.waitRefused(t, RefusedMute, RefusedMute)
-	eventually(t, "the server is rid of both", func() bool { return heard.now.Load() == 0 })
+	for _, c := range []*client{mute, half, asked, begun} {
+		c.gone(t)
+	}
+	r.diary.waitRefused(t, RefusedMute, RefusedMute, RefusedMute, RefusedMute)
+	eventually(t, "the server is rid of all", func() bool { return heard.now.Load() == 0 })
 }
 
 func TestACrowdThatNeverAnswersStandsInNobodysWay(t *testing.T) {
-	heard := &records{}
+	heard := &ears{}
 	const places, crowd = 3, 40
 	r := start(t, toWriter(1, newBackend(t, "db1", heard.handle)), Options{TLSOnly: true, Handshakes: places, Hold: time.Minute})
 	talk := func(c *client) {
 		t.Helper()
 		c.greeting(t)
-		words := askTLS("x")
+		words := askTLS(tlsWords(""))
 		if _, err := c.Write(words); err != nil {
 			t.Fatal(err)
 		}
@@ -169,8 +179,12 @@ func TestACrowdThatNeverAnswersStandsInNobodysWay(t *testing.T) {
 	}
 	friend := dialTo(t, r.Addresses().Write)
 	talk(friend)
-	for range crowd {
-		dialTo(t, r.Addresses().Write)
+	for i := range crowd { // Some even ask for TLS, and go no further.
+		if c := dialTo(t, r.Addresses().Write); i%2 == 0 {
+			if _, err := c.Write(askTLS("")); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	eventually(t, "the crowd is there", func() bool { return r.table.count() == crowd+1 })
 	// Who comes from elsewhere is served at once, and who is there goes on.
@@ -209,7 +223,7 @@ func (d *diary) waitRefusedAtLeast(t *testing.T, reason RefuseReason, n int) {
 
 // A herd of clients that do answer, all at once after a hold, is served without refusing any.
 func TestAHerdIsServedThroughFewPlaces(t *testing.T) {
-	heard := &records{}
+	heard := &ears{}
 	b := newBackend(t, "db1", heard.handle)
 	r := start(t, Route{Term: 1}, Options{TLSOnly: true, Handshakes: 4, Hold: time.Minute})
 	const herd = 300
@@ -221,7 +235,7 @@ func TestAHerdIsServedThroughFewPlaces(t *testing.T) {
 				t.Errorf("no greeting: %v", err)
 				return
 			}
-			words := askTLS("x")
+			words := askTLS(tlsWords(""))
 			if _, err := c.Write(words); err != nil {
 				t.Error(err)
 			}

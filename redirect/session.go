@@ -125,17 +125,12 @@ func (r *Redirector) serve(s *session) {
 		r.opts.Logger.Debug("a client left while it was accepted", "port", s.port, "error", err)
 		return
 	}
-	greeted, err := r.queue(s)
+	server, to, greeted, err := r.connect(s)
 	if err != nil {
 		r.turnAway(s, err)
 		return
 	}
 	defer greeted()
-	server, to, err := r.connect(s)
-	if err != nil {
-		r.turnAway(s, err)
-		return
-	}
 	defer closeConn(server, r.opts.Logger, s.port)
 	r.opts.Observer.SessionOpened(s.port, to.target.Server)
 	if s.port == ReadPort && to.writer {

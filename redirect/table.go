@@ -119,6 +119,13 @@ func (t *table) current() (term uint64, changed <-chan struct{}) {
 	return t.route.Term, t.changed
 }
 
+// offers tells whether there is a server to dial for a port.
+func (t *table) offers(port Port, fallback bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.route.Writer != nil && (port == WritePort || fallback) || port == ReadPort && len(t.route.Readers) > 0
+}
+
 // reserve chooses the next server for s, other than those tried, and counts s as its session. The context it returns
 // ends when a route forbids that server. False means that there is none.
 func (t *table) reserve(ctx context.Context, s *session, tried []aim, fallback bool) (context.Context, aim, bool) {

@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"regexp"
@@ -26,15 +25,16 @@ var hashPattern = regexp.MustCompile(`^\$A\$[0-9A-F]{3}\$[./0-9A-Za-z]{63}$`)
 func validHash(hash string) bool { return hashPattern.MatchString(hash) }
 
 // HashPassword returns what MySQL stores of a password for the plugin
-// caching_sha2_password, with a fresh salt, for CREATE USER … IDENTIFIED WITH
-// caching_sha2_password AS '…'. It needs no quoting. An empty password and one
-// of more than 255 bytes are refused.
+// caching_sha2_password, for CREATE USER … IDENTIFIED WITH caching_sha2_password AS
+// '…'. It needs no quoting. The salt comes from the password itself, so that the hash
+// is the same each time: our passwords are random, and each is one account's. An empty
+// password and one of more than 255 bytes are refused.
 func HashPassword(password string) (string, error) {
 	if password == "" || len(password) > maxPassword {
 		return "", errors.New("a password must have 1 to 255 bytes")
 	}
-	salt := make([]byte, hashSaltSize)
-	_, _ = rand.Read(salt) // It never fails.
+	seed := sha256.Sum256([]byte("mysqlha salt\x00" + password))
+	salt := seed[:hashSaltSize]
 	for i := range salt {
 		salt[i] = hashAlphabet[salt[i]%byte(len(hashAlphabet))]
 	}

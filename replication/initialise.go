@@ -121,8 +121,10 @@ func (l *Local) AddAccounts(ctx context.Context, a decide.Account) (bool, error)
 	if a.Witness {
 		want = 1
 	}
-	err := l.row(ctx, doing, `SELECT COUNT(*) FROM mysql.user WHERE Host = '%' AND (User IN (?, ?) AND authentication_string = ? OR User = ? AND authentication_string = ?)`,
-		[]any{ReplicationUser(a.Server), CloneUser(a.Server), a.ReplicationHash, ProbeUser(a.Server), a.ProbeHash}, &have)
+	// Where the former passwords are not to be good any more, there must be none.
+	err := l.row(ctx, doing, `SELECT COUNT(*) FROM mysql.user WHERE Host = '%' AND (User IN (?, ?) AND authentication_string = ? OR User = ? AND authentication_string = ?)
+			AND (? OR JSON_EXTRACT(User_attributes, '$.additional_password') IS NULL)`,
+		[]any{ReplicationUser(a.Server), CloneUser(a.Server), a.ReplicationHash, ProbeUser(a.Server), a.ProbeHash, a.Former}, &have)
 	if err != nil || have == want {
 		return false, err
 	}
@@ -187,7 +189,7 @@ func (l *Local) makeAccounts(ctx context.Context, a decide.Account, lock string)
 		accounts = append(accounts, account{ReplicationUser(a.Server), a.ReplicationHash, lock}, account{CloneUser(a.Server), a.ReplicationHash, ""})
 	}
 	for _, one := range accounts {
-		if err := l.makeUser(ctx, one.user, one.hash, one.lock); err != nil {
+		if err := l.makeUser(ctx, one.user, one.hash, one.lock, a.Former); err != nil {
 			return err
 		}
 		rights, _ := RightsOf(one.user) // It is one of ours.
@@ -198,18 +200,31 @@ func (l *Local) makeAccounts(ctx context.Context, a decide.Account, lock string)
 	return nil
 }
 
-// makeUser makes an account, or gives an existing one the hash.
-func (l *Local) makeUser(ctx context.Context, user, hash, lock string) error {
+// makeUser makes an account, or gives an existing one the hash; with former its present
+// password stays good besides, and without there is no other one.
+func (l *Local) makeUser(ctx context.Context, user, hash, lock string, former bool) error {
 	doing := "make the account " + user
 	var have string
-	err := l.row(ctx, doing, "SELECT CAST(authentication_string AS CHAR) FROM mysql.user WHERE User = ? AND Host = '%'", []any{user}, &have)
+	var second bool
+	err := l.row(ctx, doing, "SELECT CAST(authentication_string AS CHAR), JSON_EXTRACT(User_attributes, '$.additional_password') IS NOT NULL FROM mysql.user WHERE User = ? AND Host = '%'", []any{user}, &have, &second)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return l.exec(ctx, doing, "CREATE USER IF NOT EXISTS ?@'%' IDENTIFIED WITH caching_sha2_password AS ? REQUIRE SSL PASSWORD EXPIRE NEVER"+lock, user, hash)
-	case err != nil || have == hash:
+	case err != nil:
+		return err
+	case have == hash && second && !former:
+		return l.exec(ctx, "drop the former password of "+user, "ALTER USER ?@'%' DISCARD OLD PASSWORD", user)
+	case have == hash:
+		return nil
+	}
+	retain := ""
+	if former {
+		retain = " RETAIN CURRENT PASSWORD"
+	}
+	if err := l.exec(ctx, doing, "ALTER USER ?@'%' IDENTIFIED WITH caching_sha2_password AS ?"+retain+" REQUIRE SSL PASSWORD EXPIRE NEVER", user, hash); err != nil || former || !second {
 		return err
 	}
-	return l.exec(ctx, doing, "ALTER USER ?@'%' IDENTIFIED WITH caching_sha2_password AS ? REQUIRE SSL PASSWORD EXPIRE NEVER", user, hash)
+	return l.exec(ctx, "drop the former password of "+user, "ALTER USER ?@'%' DISCARD OLD PASSWORD", user)
 }
 
 func (l *Local) grant(ctx context.Context, user string, rights ...string) error {

@@ -25,6 +25,7 @@ import (
 type daemon struct {
 	cluster      api.Cluster
 	certificates api.Certificates
+	passwords    api.Passwords
 }
 
 func (d daemon) Cluster(ctx context.Context) (api.Cluster, error) {
@@ -139,6 +140,17 @@ func (d daemon) ChangeServers(_ context.Context, want api.ServersRequest) ([]dec
 func (d daemon) Bootstrap(_ context.Context, want decide.BootstrapRequest) (string, error) {
 	if d.cluster.Record != nil {
 		return "", &api.RefusedError{Reason: "the cluster has begun: db1 is primary in term 7"}
+	}
+	return want.ID, nil
+}
+
+func (d daemon) Passwords(context.Context) (api.Passwords, error) {
+	return d.passwords, nil
+}
+
+func (d daemon) Rotate(_ context.Context, want decide.RotationRequest) (string, error) {
+	if d.cluster.Record == nil {
+		return "", &api.RefusedError{Reason: "the cluster has no record yet"}
 	}
 	return want.ID, nil
 }

@@ -127,7 +127,7 @@ func (t tool) lookAtCluster(c *cli.Context) (checkedCluster, error) {
 		if p.What != "api" {
 			continue
 		}
-		wg.Go(func() { daemons[i] = trustOf(ctx, endpoint(p.Address, p.name, to.files), p.Host, trusted) })
+		wg.Go(func() { daemons[i] = trustOf(ctx, to.endpoint(p.Address, p.name), p.Host, trusted) })
 	}
 	wg.Wait()
 	found.Trust = append(found.Trust, slices.Concat(daemons...)...)
@@ -300,7 +300,7 @@ func (t tool) replaceFinish(c *cli.Context) error {
 	if err := folder.Finish(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(t.stdout, "The former authority is trusted no more. Copy the folders to their hosts a last time, and destroy its key.")
+	_, err = fmt.Fprintln(t.stdout, "The former authority is trusted no more. Copy the folders to their hosts a last time, and destroy all copies of its key: here the new one has taken its place.")
 	return err
 }
 

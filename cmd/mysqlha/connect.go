@@ -46,6 +46,7 @@ func given(c *cli.Context, name string) *cli.Context {
 type target struct {
 	cluster   string
 	files     config.TLS
+	token     string
 	endpoints []api.Endpoint
 }
 
@@ -118,11 +119,9 @@ func fromContext(file string) (target, error) {
 			return target{}, fmt.Errorf("the context cannot be used: %w", err)
 		}
 	}
-	t := target{cluster: c.Cluster, files: c.TLS}
+	t := target{cluster: c.Cluster, files: c.TLS, token: token}
 	for _, e := range c.Endpoints {
-		one := endpoint(e.Address, e.VerifyName(), c.TLS)
-		one.Token = token
-		t.endpoints = append(t.endpoints, one)
+		t.endpoints = append(t.endpoints, t.endpoint(e.Address, e.VerifyName()))
 	}
 	return t, nil
 }
@@ -134,16 +133,17 @@ func fromConfig(file string) (target, error) {
 	}
 	t := target{cluster: c.Cluster, files: c.TLS}
 	for _, s := range c.Servers {
-		t.endpoints = append(t.endpoints, endpoint(s.API, s.APITLSName(), c.TLS))
+		t.endpoints = append(t.endpoints, t.endpoint(s.API, s.APITLSName()))
 	}
 	for _, w := range c.Witnesses {
-		t.endpoints = append(t.endpoints, endpoint(w.API, w.APITLSName(), c.TLS))
+		t.endpoints = append(t.endpoints, t.endpoint(w.API, w.APITLSName()))
 	}
 	return t, nil
 }
 
-func endpoint(address, name string, files config.TLS) api.Endpoint {
-	return api.Endpoint{Address: address, TLS: certs.ClientConfig(certs.Files{CA: files.CA, Cert: files.Cert, Key: files.Key}, name)}
+// endpoint is one daemon of the cluster, asked as this target is.
+func (t target) endpoint(address, name string) api.Endpoint {
+	return api.Endpoint{Address: address, Token: t.token, TLS: certs.ClientConfig(certs.Files{CA: t.files.CA, Cert: t.files.Cert, Key: t.files.Key}, name, certs.Daemons()...)}
 }
 
 // ask runs one question to the cluster within the time-out and prints the

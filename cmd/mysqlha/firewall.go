@@ -120,8 +120,8 @@ func serversOf(c *cli.Context, s *config.Site) ([]clusterServer, error) {
 
 // addressed finds the addresses of a cluster's servers.
 func addressed(ctx context.Context, c api.Cluster) (servers []clusterServer, err error) {
-	if c.Record == nil {
-		return nil, nil
+	if c.Record == nil || len(c.Record.Servers) == 0 {
+		return nil, errors.New("the daemon that answers does not know the servers of the cluster at the moment")
 	}
 	for _, s := range c.Record.Servers {
 		one := clusterServer{name: s.Name}

@@ -122,6 +122,7 @@ func (t tool) app(args []string) *cli.App {
 			t.completionCommand(),
 			t.manCommand(),
 			t.rewoundCommand(),
+			t.accountsCommand(),
 			t.certsCommand(),
 			t.tokenCommand(),
 			t.firewallCommand(),

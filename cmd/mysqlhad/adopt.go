@@ -115,7 +115,7 @@ func confirm(stdin *os.File, stdout io.Writer, question string) error {
 }
 
 // harmlessToAdopt are findings that an adoption need not wait for.
-var harmlessToAdopt = []decide.Code{decide.CodeMissingPrivilege, decide.CodeExcessPrivilege, decide.CodeMayShutDown, decide.CodeForeignReplicator, decide.CodeTableWithoutKey,
+var harmlessToAdopt = []decide.Code{decide.CodeMissingPrivilege, decide.CodeExcessPrivilege, decide.CodeHostsBlocked, decide.CodeMayShutDown, decide.CodeForeignReplicator, decide.CodeTableWithoutKey,
 	decide.CodeForeignEngine, decide.CodeShortRetention, decide.CodeCertificateExpires, decide.CodeOptionContradicts}
 
 // look examines the server and says what there is to do.

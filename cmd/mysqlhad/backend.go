@@ -131,6 +131,14 @@ func (b *backend) Why(ctx context.Context) (api.Why, error) {
 	return peer.Why(ctx)
 }
 
+// Passwords tells how far the accounts of this host have come with new ones.
+func (b *backend) Passwords(context.Context) (api.Passwords, error) {
+	if b.d.elector == nil {
+		return api.Passwords{}, &api.RefusedError{Reason: "this host has no accounts: its daemon only redirects"}
+	}
+	return b.d.elector.passwords.state(), nil
+}
+
 // Certificates are those of this host.
 func (b *backend) Certificates(context.Context) (api.Certificates, error) {
 	return b.d.tls.state(), nil

@@ -259,6 +259,24 @@ func (b *backend) Bootstrap(ctx context.Context, want decide.BootstrapRequest) (
 	return want.ID, err
 }
 
+// Rotate asks every daemon for new passwords of its accounts.
+func (b *backend) Rotate(ctx context.Context, want decide.RotationRequest) (string, error) {
+	if r := b.d.bus.State().Record; r == nil || r.Term == 0 {
+		return "", errNoRecord
+	} else if slices.ContainsFunc(r.Accounts, func(a decide.Account) bool { return a.Former }) {
+		return "", &api.RefusedError{Reason: "a rotation is under way: mysqlha accounts tells how far it is"}
+	}
+	if err := checkID(want.ID); err != nil {
+		return "", err
+	}
+	want.At = time.Now()
+	_, err := b.d.bus.ChangePolicy(ctx, want.By, func(p decide.Policy) (decide.Policy, error) {
+		p.Rotation = &want
+		return p, nil
+	})
+	return want.ID, err
+}
+
 // checkID refuses a request by which nobody could find its answer.
 func checkID(id string) error {
 	if id == "" || len(id) > 64 {

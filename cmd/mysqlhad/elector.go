@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -25,12 +24,12 @@ import (
 // elector is a daemon's part in the leadership, with or without a server beside
 // it: it registers, campaigns, and leads when it is elected.
 type elector struct {
-	d       *daemon
-	leader  *orchestrator.Orchestrator
-	remotes *dialled[*replication.Remote]
-	account decide.Account
-	started time.Time
-	yield   chan struct{}
+	d         *daemon
+	leader    *orchestrator.Orchestrator
+	remotes   *dialled[*replication.Remote]
+	passwords *passwords
+	started   time.Time
+	yield     chan struct{}
 	// couriers tell the hooks of what this host has led; they end with the daemon.
 	couriers sync.WaitGroup
 }
@@ -38,17 +37,12 @@ type elector struct {
 // newElector dials the probes of all servers with this host's own account.
 func newElector(d *daemon) (_ *elector, err error) {
 	e := &elector{d: d, started: time.Now(), yield: make(chan struct{}, 1)}
-	password, err := secret(filepath.Join(d.cfg.DataDir, "probe.password"))
-	if err != nil {
-		return nil, err
-	}
-	e.account = decide.Account{Server: d.cfg.Name, Witness: d.cfg.HasRole(config.RoleWitness)}
-	if e.account.ProbeHash, err = replication.HashPassword(password); err != nil {
+	if e.passwords, err = openPasswords(d); err != nil {
 		return nil, err
 	}
 	e.remotes = &dialled[*replication.Remote]{dial: func(p place) (*replication.Remote, error) {
 		return replication.DialRemote(replication.RemoteOptions{Server: p.server, Address: p.address,
-			User: replication.ProbeUser(d.cfg.Name), Password: func() (string, error) { return password, nil },
+			User: replication.ProbeUser(d.cfg.Name), Password: e.passwords.probing,
 			TLS: certs.ClientConfig(d.files, p.tlsName)})
 	}}
 	return e, nil
@@ -142,6 +136,7 @@ func (e *elector) start(ctx context.Context, group *errgroup.Group, proven func(
 	group.Go(func() error { return e.campaign(ctx) })
 	group.Go(func() error { return e.keepAway(ctx) })
 	group.Go(func() error { return e.observe(ctx) })
+	group.Go(func() error { return e.passwords.run(ctx) })
 }
 
 // campaign does so for as long as this daemon is one of the cluster's.
@@ -178,11 +173,15 @@ func (e *elector) register(ctx context.Context, proven func(r decide.Record, sen
 	server, _ := cfg.Server(cfg.Name)
 	witness, _ := cfg.Witness(cfg.Name)
 	address := server.API
-	if e.account.Witness {
+	if e.witness() {
 		address = witness.API
 	}
-	registered := decide.Member{Server: cfg.Name, API: address, Account: e.account, Version: version, Started: e.started}
-	if self, ok := decide.FindServer(e.d.configured, cfg.Name); ok && !e.account.Witness {
+	account, err := e.passwords.account()
+	if err != nil {
+		return err
+	}
+	registered := decide.Member{Server: cfg.Name, API: address, Account: account, Version: version, Started: e.started}
+	if self, ok := decide.FindServer(e.d.configured, cfg.Name); ok && !e.witness() {
 		if !cfg.HasRole(config.RoleEtcd) {
 			self.Etcd = decide.EtcdMember{}
 		}
@@ -191,13 +190,17 @@ func (e *elector) register(ctx context.Context, proven func(r decide.Record, sen
 	if m := e.d.member; m != nil {
 		registered.Cluster = m.member.Cluster()
 	}
-	value, err := json.Marshal(registered)
-	if err != nil {
-		return fmt.Errorf("register %s: %w", cfg.Name, err)
+	value := func() []byte {
+		now := registered
+		if a, err := e.passwords.account(); err == nil {
+			now.Account = a
+		}
+		text, _ := json.Marshal(now) // Nothing in it can fail.
+		return text
 	}
 	var read *decide.Record // by the callbacks, which come from one goroutine
 	return election.KeepRegistered(ctx, e.d.client, election.RegisterOptions{
-		Key: e.d.keys.Member(cfg.Name), Value: func() []byte { return value }, TTL: cfg.Timings.MemberLease,
+		Key: e.d.keys.Member(cfg.Name), Value: value, Changed: e.passwords.changed, TTL: cfg.Timings.MemberLease,
 		ReadKey: e.d.keys.Record(),
 		OnRead: func(kv election.KV, found bool) {
 			read = nil
@@ -246,10 +249,12 @@ func (e *elector) observe(ctx context.Context) error {
 	}
 }
 
+func (e *elector) witness() bool { return e.d.cfg.HasRole(config.RoleWitness) }
+
 // role is that of the server of this host.
 func (e *elector) role(r *decide.Record) api.Role {
 	switch {
-	case r == nil, e.account.Witness:
+	case r == nil, e.witness():
 		return api.RoleNone
 	case r.Primary == e.d.cfg.Name:
 		return api.RolePrimary

@@ -73,7 +73,7 @@ func (r *etcdRole) start(ctx context.Context, members map[string]string, join bo
 	started, err := election.StartEmbedded(ctx, election.EmbeddedOptions{
 		Name: cfg.Name, Dir: r.dir, JoinExisting: join,
 		ListenClientURL: "https://" + e.ListenClient, ListenPeerURL: "https://" + e.ListenPeer, AdvertiseClient: r.own(),
-		Members: members, Token: e.Token, CAFile: cfg.TLS.CA, CertFile: cfg.TLS.Cert, KeyFile: cfg.TLS.Key, PeerName: string(certs.RoleMember),
+		Members: members, Token: e.Token, CAFile: cfg.TLS.CA, CertFile: cfg.TLS.Cert, KeyFile: cfg.TLS.Key, PeerName: string(certs.RoleMember), ClientNames: names(r.d.users()),
 		HeartbeatInterval: e.Heartbeat, ElectionTimeout: e.Election, Logger: r.d.log,
 	})
 	if err != nil {
@@ -151,9 +151,7 @@ func (r *etcdRole) run(ctx context.Context) error {
 			}
 		case <-trust.C:
 			if !r.coming && member.Serves() && r.distrusts() {
-				if err := r.renewTrust(ctx); err != nil {
-					return err
-				}
+				r.renewTrust(ctx)
 			}
 		case err := <-member.Err():
 			if ctx.Err() != nil {

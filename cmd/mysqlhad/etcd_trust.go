@@ -33,38 +33,68 @@ func (r *etcdRole) trusts() []string {
 // once, at its start. Files that cannot be used are left alone.
 func (r *etcdRole) distrusts() bool {
 	now, err := certs.Fingerprints(r.d.cfg.TLS.CA)
-	return err == nil && !slices.Equal(now, r.trusts()) && r.d.files.Check() == nil
+	if err != nil || r.d.files.Check() != nil {
+		return false
+	}
+	before := slices.Sorted(slices.Values(r.trusts()))
+	return !slices.Equal(slices.Sorted(slices.Values(now)), before) // Their order says who issues, and means nothing here.
 }
 
 // renewTrust starts the member anew, in this process and while the other members are
 // well, one after the other. It does nothing yet where it is not its turn.
-func (r *etcdRole) renewTrust(ctx context.Context) error {
+func (r *etcdRole) renewTrust(ctx context.Context) {
 	if !r.othersAreWell(ctx) {
-		return nil
+		return
 	}
 	giveBack, mine, err := election.TakeTurn(ctx, r.d.client, r.d.keys.EtcdTurn(), r.d.cfg.Name)
 	if err != nil || !mine {
-		return nil // Soon.
+		return // Soon.
 	}
 	defer func() { giveBack(context.WithoutCancel(ctx)) }()
 	if !r.othersAreWell(ctx) { // The one before has just come back.
-		return nil
+		return
 	}
 	r.stepAside(ctx)
 	defer r.aside.Store(false)
+	if !r.distrusts() { // Files are perhaps being copied this very moment.
+		return
+	}
 	began := time.Now()
 	r.close()
-	if err := r.start(ctx, r.peers(), false); err != nil {
-		return err
+	r.startAgain(ctx)
+	member := r.current()
+	if member == nil {
+		return // The daemon is being stopped.
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
 	select {
-	case <-r.current().Ready():
+	case <-member.Ready():
 		r.d.log.Info("this host's member of etcd trusts other authorities now", "took", time.Since(began), "trusts", r.trusts())
 	case <-ctx.Done():
+		r.d.log.Warn("this host's member of etcd is not ready again yet", "since", time.Since(began))
 	}
-	return nil
+}
+
+// startAgain starts the member that has just been stopped: until it can be, or the daemon
+// is stopped. The daemon itself goes on with the other members.
+func (r *etcdRole) startAgain(ctx context.Context) {
+	told := ""
+	for {
+		err := r.start(ctx, r.peers(), false)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if told != err.Error() {
+			told = err.Error()
+			r.d.log.Error("this host's member of etcd cannot be started anew yet", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(trustPoll):
+		}
+	}
 }
 
 // othersAreWell tells whether etcd can do without this member: all others answer, or
@@ -107,6 +137,14 @@ const protectInterval = 2 * time.Second
 func (d *daemon) users() []election.User {
 	return []election.User{{Name: string(certs.RoleMember), Everything: true},
 		{Name: string(certs.RoleRedirector), Reads: d.keys.Root()}, {Name: string(certs.RoleReader), Reads: d.keys.Root()}}
+}
+
+// names are those of users.
+func names(users []election.User) (all []string) {
+	for _, u := range users {
+		all = append(all, u.Name)
+	}
+	return all
 }
 
 // protectEtcd has the embedded etcd ask who its clients are, whenever this daemon has

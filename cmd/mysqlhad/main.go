@@ -170,7 +170,7 @@ func runGuard(c *cli.Context, stderr io.Writer) (int, error) {
 	debug.SetMemoryLimit(64 << 20)
 	// The daemon answers for the cluster; nothing else here knows of etcd.
 	self, _ := cfg.Server(cfg.Name) // A member is one of them.
-	daemon, err := api.NewClient(api.Endpoint{Address: self.API, TLS: certs.ClientConfig(tlsFiles(cfg, log), self.APITLSName())})
+	daemon, err := api.NewClient(api.Endpoint{Address: self.API, TLS: certs.ClientConfig(tlsFiles(cfg, log), self.APITLSName(), certs.RoleMember)})
 	if err != nil {
 		return 0, err
 	}

@@ -37,14 +37,7 @@ func newMemberRole(d *daemon, e *elector) (_ *memberRole, err error) {
 	if err != nil {
 		return nil, err
 	}
-	password, err := secret(filepath.Join(cfg.DataDir, "replication.password"))
-	if err != nil {
-		return nil, err
-	}
-	if e.account.ReplicationHash, err = replication.HashPassword(password); err != nil {
-		return nil, err
-	}
-	m.member, err = member.New(m.memberOptions(e, password))
+	m.member, err = member.New(m.memberOptions(e))
 	return m, err
 }
 
@@ -54,12 +47,12 @@ func (m *memberRole) close() {
 	}
 }
 
-func (m *memberRole) memberOptions(e *elector, replicationPassword string) member.Options {
+func (m *memberRole) memberOptions(e *elector) member.Options {
 	cfg := m.d.cfg
 	return member.Options{
 		Server: cfg.Name, Local: m.local, RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), RewindFile: rewindFile(cfg), CloneFile: cloneFile(cfg), LetGoFile: letGoFile(cfg), ServerDataDir: cfg.MySQL.DataDir, DataDir: cfg.DataDir, Board: m.d.bus, Servers: m.d.sources,
 		Executed: e.executed,
-		Replication: member.Replication{User: replication.ReplicationUser(cfg.Name), Password: replicationPassword, CAFile: cfg.TLS.CA,
+		Replication: member.Replication{User: replication.ReplicationUser(cfg.Name), Password: e.passwords.replicating, CAFile: cfg.TLS.CA,
 			SourceHeartbeat: cfg.Timings.SourceHeartbeat, NetTimeout: cfg.Timings.ReplicaNetTimeout},
 		ProbeInterval: cfg.Timings.ProbeInterval, HeartbeatRow: cfg.Timings.HeartbeatRow, Detection: cfg.Timings.Detection,
 		FenceDeadline: cfg.Timings.FenceDeadline, Logger: m.d.log, Events: memberEvents{m.d.metrics, m.d},

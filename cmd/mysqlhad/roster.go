@@ -127,7 +127,7 @@ func (d *daemon) peer(name string) (*api.Client, error) {
 // newPeers makes the clients of the other daemons' APIs.
 func (d *daemon) newPeers() *dialled[*api.Client] {
 	return &dialled[*api.Client]{dial: func(p place) (*api.Client, error) {
-		return api.NewClient(api.Endpoint{Address: p.address, TLS: certs.ClientConfig(d.files, p.tlsName)})
+		return api.NewClient(api.Endpoint{Address: p.address, TLS: certs.ClientConfig(d.files, p.tlsName, certs.Daemons()...)})
 	}}
 }
 
@@ -143,11 +143,17 @@ type dialled[T any] struct {
 	kept map[place]T
 }
 
+// tlsNameOf is the name that is verified at an address: the given one, or its host.
+func tlsNameOf(name, address string) string {
+	if name == "" {
+		name, _, _ = net.SplitHostPort(address)
+	}
+	return name
+}
+
 // to returns the connection to a place.
 func (d *dialled[T]) to(p place) (T, error) {
-	if p.tlsName == "" {
-		p.tlsName, _, _ = net.SplitHostPort(p.address)
-	}
+	p.tlsName = tlsNameOf(p.tlsName, p.address)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if have, ok := d.kept[p]; ok {

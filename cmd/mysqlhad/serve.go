@@ -82,7 +82,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error
 	}
 	d.setHosts(cfg.EtcdEndpoints())
 	d.client, err = election.Dial(ctx, election.ClientOptions{Endpoints: cfg.EtcdEndpoints(),
-		TLS: certs.ClientConfigAny(d.files, d.hosts), Logger: log})
+		TLS: certs.ClientConfigAny(d.files, d.hosts, etcdRoles(cfg)...), Logger: log})
 	if err != nil {
 		return err
 	}
@@ -100,6 +100,15 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error
 func tlsFiles(cfg *config.Config, log *slog.Logger) certs.Files {
 	return certs.Files{CA: cfg.TLS.CA, Cert: cfg.TLS.Cert, Key: cfg.TLS.Key, Roles: rolesNeeded(cfg),
 		OnError: func(err error) { log.Error("TLS files are not usable, the last good ones stay in use", "error", err) }}
+}
+
+// etcdRoles are those of which a member of etcd must have one: none in particular where
+// it is not ours.
+func etcdRoles(cfg *config.Config) []certs.Role {
+	if len(cfg.Etcd.Endpoints) > 0 && !cfg.HasRole(config.RoleEtcd) && len(cfg.Etcd.Embedded.Members) == 0 {
+		return nil
+	}
+	return []certs.Role{certs.RoleMember}
 }
 
 // rolesNeeded are the roles of which this host's certificate must have one.
@@ -205,11 +214,7 @@ func (d *daemon) newServer() (*api.HTTPServer, error) {
 		ReadsNeedRole: d.cfg.API.Reads == config.ReadsRole, Observer: d.metrics.API(), Audit: newLogger(atLeastInfo(d.cfg.Log), os.Stderr)}
 	d.metrics.WatchRefusals(api.Refusals())
 	if d.cfg.API.TokensFile != "" {
-		tokens, err := api.OpenTokens(d.cfg.API.TokensFile, func(err error) { d.log.Error("no token is accepted", "error", err) })
-		if err != nil {
-			return nil, err
-		}
-		o.Tokens = tokens
+		o.Tokens = api.OpenTokens(d.cfg.API.TokensFile, func(err error) { d.log.Error("no token is accepted", "error", err) })
 	}
 	if d.member != nil {
 		o.Member = d.member

@@ -105,7 +105,7 @@ func (s *Sandbox) awaitMySQL(ctx context.Context, server string, progress func(s
 }
 
 func (s *Sandbox) awaitDaemon(ctx context.Context, server string, progress func(string)) error {
-	client, err := api.NewClient(api.Endpoint{Address: s.layout.apiAddr(server), TLS: certs.ClientConfig(s.layout.clientFiles(), s.layout.ip(server))})
+	client, err := api.NewClient(api.Endpoint{Address: s.layout.apiAddr(server), TLS: certs.ClientConfig(s.layout.clientFiles(), s.layout.ip(server), certs.Daemons()...)})
 	if err != nil {
 		return fmt.Errorf("asking the daemon of %s: %w", server, err)
 	}

@@ -20,7 +20,7 @@ func (s *Sandbox) Metrics(ctx context.Context, server string) (map[string]float6
 		return nil, fmt.Errorf("%q is not a host of the sandbox, which are %v", server, s.layout.hosts())
 	}
 	doing := "reading the metrics of " + server
-	transport := &http.Transport{TLSClientConfig: certs.ClientConfig(s.layout.clientFiles(), s.layout.ip(server))}
+	transport := &http.Transport{TLSClientConfig: certs.ClientConfig(s.layout.clientFiles(), s.layout.ip(server), certs.Daemons()...)}
 	defer transport.CloseIdleConnections()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+s.layout.apiAddr(server)+"/metrics", nil)
 	if err != nil {

@@ -59,7 +59,7 @@ func Open(dir string) (*Sandbox, error) {
 func open(l layout) (*Sandbox, error) {
 	var endpoints []api.Endpoint
 	for _, name := range l.electors() {
-		endpoints = append(endpoints, api.Endpoint{Address: l.apiAddr(name), TLS: certs.ClientConfig(l.clientFiles(), l.ip(name))})
+		endpoints = append(endpoints, api.Endpoint{Address: l.apiAddr(name), TLS: certs.ClientConfig(l.clientFiles(), l.ip(name), certs.Daemons()...)})
 	}
 	client, err := api.NewClient(endpoints...)
 	if err != nil {

@@ -49,6 +49,7 @@ const (
 	CodeSemiSyncOn           Code = "semi-sync-on"
 	CodeMissingPrivilege     Code = "missing-privilege"
 	CodeExcessPrivilege      Code = "excess-privilege"
+	CodeHostsBlocked         Code = "hosts-blocked"
 	CodeForeignReplicator    Code = "foreign-replicator"
 	CodePlaintextSessions    Code = "plaintext-sessions"
 	CodeTableWithoutKey      Code = "table-without-key"
@@ -148,6 +149,7 @@ func Catalogue() []Entry {
 		{CodeNotAutoPosition, SeverityWarning, "A replica does not ask for what it lacks by GTIDs.", "STOP REPLICA; CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION=1; START REPLICA"},
 		{CodeSemiSyncOn, SeverityWarning, "Somebody else's semi-synchronous replication is on.", "Switch it off before the adoption, which brings its own."},
 		{CodeMissingPrivilege, SeverityWarning, "The daemon's account lacks a right.", "Grant it on that server, with sql_log_bin=0."},
+		{CodeHostsBlocked, SeverityWarning, "mysqld blocks hosts after some connections that failed, redirectors and replicas among them.", "skip_name_resolve = ON in my.cnf, or SET PERSIST max_connect_errors to a large number."},
 		{CodeExcessPrivilege, SeverityWarning, "An account of the cluster may do more than its job needs.", "The detail names it; the mending takes it away."},
 		{CodeForeignReplicator, SeverityInfo, "An account may replicate that is none of the cluster's.", "Drop it if nobody needs it."},
 		{CodePlaintextSessions, SeverityWarning, "Clients are connected without TLS.", "Have them use TLS: their next login is refused otherwise."},

@@ -82,7 +82,7 @@ func (d *decider) steady() Decision {
 		return d.openFailover(h)
 	}
 	if h.alive {
-		for _, look := range []func() (Decision, bool){d.suspend, d.switchover, d.removal, d.followPolicy, d.resume, d.admit, d.renew, d.followServers} {
+		for _, look := range []func() (Decision, bool){d.suspend, d.switchover, d.removal, d.followPolicy, d.resume, d.admit, d.renew, d.followServers, d.followAccounts} {
 			if decision, act := look(); act {
 				return decision
 			}

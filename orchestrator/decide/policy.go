@@ -80,6 +80,9 @@ type Policy struct {
 	Pause *Pause `json:"pause,omitempty"`
 	// Bootstrap is how the cluster shall begin, nil for as configured.
 	Bootstrap *BootstrapRequest `json:"bootstrap,omitempty"`
+	// Rotation is what was asked for last, nil for nothing: every daemon gives its
+	// accounts new passwords then.
+	Rotation *RotationRequest `json:"rotation,omitempty"`
 	// Failover is what was asked for last, nil for nothing.
 	Failover *FailoverRequest `json:"failover,omitempty"`
 	// Discard are transactions, by server, that nobody else has and that a human

@@ -111,6 +111,9 @@ type Account struct {
 	ReplicationHash string `json:"replication_hash,omitempty"`
 	// ProbeHash is that of its probe account.
 	ProbeHash string `json:"probe_hash"`
+	// Former says that the passwords that they had before stay good besides: its
+	// daemon still uses those.
+	Former bool `json:"former,omitempty"`
 }
 
 // SpecAt is a spec with the revision etcd gave it.

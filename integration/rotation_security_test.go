@@ -1,3 +1,5 @@
+//go:build security
+
 package integration
 
 import (
@@ -19,6 +21,7 @@ import (
 	"github.com/mysqlha/mysqlha/election"
 	"github.com/mysqlha/mysqlha/integration/harness"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
+	"github.com/mysqlha/mysqlha/replication"
 )
 
 // The certificate authority and every certificate are replaced under load, as an
@@ -238,4 +241,104 @@ func handshake(t *testing.T, address string, files certs.Files) error {
 	}
 	_, err = conn.Read(make([]byte, 1))
 	return err
+}
+
+// All passwords with which daemons and servers reach each other are replaced under load:
+// no write fails, no session ends, nothing moves, the former ones are let in nowhere
+// afterwards, and the cluster fails over and clones with the new ones.
+func TestPasswordsAreReplacedUnderLoad(t *testing.T) {
+	s := harness.Start(t, sandbox.Options{Spares: 1})
+	l := harness.Writers(t, s, 8)
+	before, running := record(t, s), processes(t, s)
+	session := openSession(t, s)
+	passwords := func() map[string]string {
+		t.Helper()
+		all := make(map[string]string)
+		for _, server := range s.Servers()[:3] {
+			for _, kind := range []string{"probe", "replication"} {
+				text, err := os.ReadFile(filepath.Join(s.StateDir(server), kind+".password"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				all[kind+" "+server] = strings.TrimSpace(string(text))
+			}
+		}
+		return all
+	}
+	login := func(user, password, at string) error {
+		address, err := s.ServerAddr(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		return replication.Login(ctx, replication.RemoteOptions{Server: at, Address: address, User: user, Password: func() (string, error) { return password, nil },
+			TLS: certs.ClientConfig(certs.Files{CA: filepath.Join(s.Dir(), "client", "ca.crt")}, "127.0.0.1")})
+	}
+	former := passwords()
+	for round := range 2 {
+		if out, err := mysqlha(t, s, "accounts", "rotate"); err != nil || !strings.Contains(out, "The accounts of 3 hosts have new passwords") {
+			t.Fatalf("round %d: %v\n%s", round, err, out)
+		}
+	}
+	now := passwords()
+	for of, was := range former {
+		kind, server, _ := strings.Cut(of, " ")
+		user := replication.ProbeUser(server)
+		if kind == "replication" {
+			user = replication.CloneUser(server)
+		}
+		if now[of] == was {
+			t.Errorf("the password of %s is the former one", of)
+		}
+		for _, at := range s.Servers()[:3] {
+			within(t, fmt.Sprintf("%s has %s", at, of), func(context.Context) error { // A replica may be a moment behind.
+				return poll(t.Context(), func() error {
+					if err := login(user, now[of], at); err != nil {
+						return err
+					}
+					if err := login(user, was, at); !replication.RefusesLogin(err) {
+						return fmt.Errorf("the former password of %s: %v", of, err)
+					}
+					return nil
+				})
+			})
+		}
+	}
+	if err := session(); err != nil {
+		t.Errorf("a session that was there before has ended: %v", err)
+	}
+	awaitCluster(t, s, "all is well", sandbox.Settled)
+	if r := record(t, s); r.Term != before.Term || r.Primary != before.Primary || !slices.Equal(r.InSync, before.InSync) {
+		t.Errorf("term %d of %s with %v became term %d of %s with %v", before.Term, before.Primary, before.InSync, r.Term, r.Primary, r.InSync)
+	}
+	if now := processes(t, s); !slices.Equal(now, running) {
+		t.Errorf("processes were\n%s\nand are\n%s", strings.Join(running, "\n"), strings.Join(now, "\n"))
+	}
+	history, err := s.API().History(t.Context(), 50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range history {
+		if h.Plan.Kind != decide.PlanBootstrap {
+			t.Errorf("it brought a plan about: %s (%s), %s", h.Plan.Kind, h.Plan.Evidence, h.Result)
+		}
+	}
+	result := l.Result()
+	if result.Unknown > 0 || result.LastError != nil {
+		t.Errorf("%d inserts failed, the last with %v", result.Unknown, result.LastError)
+	}
+	gap := time.Duration(0)
+	for i := 1; i < len(result.Acks); i++ {
+		gap = max(gap, result.Acks[i].Acked.Sub(result.Acks[i-1].Acked))
+	}
+	t.Logf("%d writes, the longest gap was %s", len(result.Acks), gap)
+
+	signal(t, s, before.Primary, syscall.SIGKILL)
+	awaitCluster(t, s, "the next term is open", func(c api.Cluster) bool { return c.Record.Term > before.Term && sandbox.Settled(c) })
+	purge(t, openAdmin(t, s, record(t, s).Primary))
+	if out, err := mysqlha(t, s, "server", "add", "db4"); err != nil || !strings.Contains(out, "cloning") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	l.Check()
 }
