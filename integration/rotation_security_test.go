@@ -20,7 +20,6 @@ import (
 	"github.com/mysqlha/mysqlha/deploy/sandbox"
 	"github.com/mysqlha/mysqlha/election"
 	"github.com/mysqlha/mysqlha/integration/harness"
-	"github.com/mysqlha/mysqlha/orchestrator/decide"
 	"github.com/mysqlha/mysqlha/replication"
 )
 
@@ -44,30 +43,10 @@ func TestTheAuthorityIsReplacedUnderLoad(t *testing.T) {
 		}
 	}
 	awaitCluster(t, s, "all is well", sandbox.Settled)
-	if r := record(t, s); r.Term != before.Term || r.Primary != before.Primary || !slices.Equal(r.InSync, before.InSync) {
-		t.Errorf("term %d of %s with %v became term %d of %s with %v", before.Term, before.Primary, before.InSync, r.Term, r.Primary, r.InSync)
-	}
-	history, err := s.API().History(t.Context(), 50)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, h := range history {
-		if h.Plan.Kind != decide.PlanBootstrap {
-			t.Errorf("it brought a plan about: %s (%s), %s", h.Plan.Kind, h.Plan.Evidence, h.Result)
-		}
-	}
 	if now := processes(t, s); !slices.Equal(now, running) {
 		t.Errorf("processes were\n%s\nand are\n%s", strings.Join(running, "\n"), strings.Join(now, "\n"))
 	}
-	result := l.Result()
-	if result.Unknown > 0 || result.LastError != nil {
-		t.Errorf("%d inserts failed, the last with %v", result.Unknown, result.LastError)
-	}
-	gap := time.Duration(0)
-	for i := 1; i < len(result.Acks); i++ {
-		gap = max(gap, result.Acks[i].Acked.Sub(result.Acks[i-1].Acked))
-	}
-	t.Logf("%d writes, the longest gap was %s", len(result.Acks), gap)
+	undisturbed(t, s, l, before)
 
 	signal(t, s, before.Primary, syscall.SIGKILL)
 	awaitCluster(t, s, "the next term is open", func(c api.Cluster) bool { return c.Record.Term > before.Term && sandbox.Settled(c) })
@@ -309,30 +288,10 @@ func TestPasswordsAreReplacedUnderLoad(t *testing.T) {
 		t.Errorf("a session that was there before has ended: %v", err)
 	}
 	awaitCluster(t, s, "all is well", sandbox.Settled)
-	if r := record(t, s); r.Term != before.Term || r.Primary != before.Primary || !slices.Equal(r.InSync, before.InSync) {
-		t.Errorf("term %d of %s with %v became term %d of %s with %v", before.Term, before.Primary, before.InSync, r.Term, r.Primary, r.InSync)
-	}
 	if now := processes(t, s); !slices.Equal(now, running) {
 		t.Errorf("processes were\n%s\nand are\n%s", strings.Join(running, "\n"), strings.Join(now, "\n"))
 	}
-	history, err := s.API().History(t.Context(), 50)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, h := range history {
-		if h.Plan.Kind != decide.PlanBootstrap {
-			t.Errorf("it brought a plan about: %s (%s), %s", h.Plan.Kind, h.Plan.Evidence, h.Result)
-		}
-	}
-	result := l.Result()
-	if result.Unknown > 0 || result.LastError != nil {
-		t.Errorf("%d inserts failed, the last with %v", result.Unknown, result.LastError)
-	}
-	gap := time.Duration(0)
-	for i := 1; i < len(result.Acks); i++ {
-		gap = max(gap, result.Acks[i].Acked.Sub(result.Acks[i-1].Acked))
-	}
-	t.Logf("%d writes, the longest gap was %s", len(result.Acks), gap)
+	undisturbed(t, s, l, before)
 
 	signal(t, s, before.Primary, syscall.SIGKILL)
 	awaitCluster(t, s, "the next term is open", func(c api.Cluster) bool { return c.Record.Term > before.Term && sandbox.Settled(c) })
