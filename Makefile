@@ -46,7 +46,7 @@ unit: ## all tests that need no mysqld, with the race detector
 
 # A failing fetch ends the recipe: without mysqld these tests fail, they are not skipped.
 integration: ## the tests against real mysqld and etcd
-	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -timeout 20m ./integration/...
+	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -timeout 40m ./integration/...
 
 test: ## vet, unit and integration
 	@$(MAKE) --no-print-directory vet

@@ -66,11 +66,21 @@ func TestS4S5S10_ASwitchoverLosesNothingAndRestartsNobody(t *testing.T) {
 		return c
 	}
 	idle, busy := session(), session()
-	mustExec(t, idle, "DO 1")
+	var idleID int64
+	if err := idle.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&idleID); err != nil {
+		t.Fatal(err)
+	}
+	local := openLocal(t, s, before.Primary)
 	mustExec(t, busy, "BEGIN", "INSERT INTO app.moved VALUES (1)")
 	committed := make(chan error, 1)
 	go func() {
-		time.Sleep(time.Second) // The transaction goes on while the others are sent away.
+		// The transaction goes on until the others are being sent away.
+		for left := 1; left > 0 && t.Context().Err() == nil; time.Sleep(5 * time.Millisecond) {
+			if err := local.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM performance_schema.threads WHERE PROCESSLIST_ID = ?", idleID).Scan(&left); err != nil {
+				committed <- err
+				return
+			}
+		}
 		_, err := busy.ExecContext(t.Context(), "COMMIT")
 		committed <- err
 	}()
