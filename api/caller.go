@@ -29,7 +29,7 @@ func (c Caller) String() string {
 		}
 		return c.Name + " without a role"
 	}
-	return strings.TrimPrefix(string(c.Role), "mysqlha-") + " " + c.Name
+	return c.Role.Short() + " " + c.Name
 }
 
 // need is what an operation asks of its caller.
@@ -86,7 +86,7 @@ func (h *handler) refusal(r *http.Request, who Caller, what need) (Problem, bool
 	}
 	names := make([]string, len(roles))
 	for i, role := range roles {
-		names[i] = strings.TrimPrefix(string(role), "mysqlha-")
+		names[i] = role.Short()
 	}
 	return Problem{Status: http.StatusForbidden, Code: decide.CodeRoleNeeded,
 		Detail: fmt.Sprintf("%s is for %s, and you are %s", doing, strings.Join(names, ", "), who)}, true

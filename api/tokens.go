@@ -142,7 +142,7 @@ func parseToken(line string) (hash [sha256.Size]byte, one token, err error) {
 
 // tokenRole is a role that a token may have: daemons have certificates.
 func tokenRole(text string) (certs.Role, error) {
-	role := certs.Role("mysqlha-" + text)
+	role := certs.RoleNamed(text)
 	if role != certs.RoleOperator && role != certs.RoleReader {
 		return "", fmt.Errorf("the role %q is none of a token: write operator or reader", shorten(text))
 	}
@@ -184,7 +184,7 @@ func ListTokens(path string) ([]ListedToken, error) {
 	}
 	list := make([]ListedToken, 0, len(all))
 	for _, one := range all {
-		list = append(list, ListedToken{Name: one.Name, Role: strings.TrimPrefix(string(one.Role), "mysqlha-"),
+		list = append(list, ListedToken{Name: one.Name, Role: one.Role.Short(),
 			Last: one.last.AddDate(0, 0, -1).Format(dateOnly), Ended: time.Now().After(one.last)})
 	}
 	slices.SortFunc(list, func(a, b ListedToken) int { return strings.Compare(a.Name, b.Name) })

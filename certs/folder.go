@@ -34,7 +34,7 @@ func FileOf(role Role) string {
 	case "":
 		return "client"
 	}
-	return strings.TrimPrefix(string(role), "mysqlha-")
+	return role.Short()
 }
 
 // Issued is one certificate of a folder.

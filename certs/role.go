@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/x509"
 	"slices"
+	"strings"
 )
 
 // Role is what the holder of a certificate is for a cluster: the common name of its
@@ -29,6 +30,15 @@ const (
 func Roles() []Role {
 	return []Role{RoleMember, RoleRedirector, RoleOperator, RoleReader, RoleMysqld}
 }
+
+// rolePrefix begins the common name of every role.
+const rolePrefix = "mysqlha-"
+
+// Short is the role as people write it, such as operator.
+func (r Role) Short() string { return strings.TrimPrefix(string(r), rolePrefix) }
+
+// RoleNamed returns the role that people write so; it may be none of Roles.
+func RoleNamed(short string) Role { return Role(rolePrefix + short) }
 
 // Daemons returns the roles that a daemon may have towards who asks it over HTTPS.
 func Daemons() []Role { return []Role{RoleMember, RoleRedirector} }

@@ -27,9 +27,8 @@ const (
 const lookTimeout = 5 * time.Second
 
 // Served returns the certificates that are served at an address, the host's own first.
-// They have not been verified: use [Describe] and VerifyHostname. Own, where it is not
-// nil, is shown where one is asked for.
-func Served(ctx context.Context, address string, protocol Protocol, own *tls.Certificate) ([]*x509.Certificate, error) {
+// They have not been verified: use [Describe] and VerifyHostname.
+func Served(ctx context.Context, address string, protocol Protocol) ([]*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
@@ -47,12 +46,6 @@ func Served(ctx context.Context, address string, protocol Protocol, own *tls.Cer
 	var seen []*x509.Certificate
 	session := tls.Client(conn, &tls.Config{
 		MinVersion: tls.VersionTLS12,
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			if own == nil {
-				return &tls.Certificate{}, nil
-			}
-			return own, nil
-		},
 		// Nothing is said over this connection: what is served is what is asked.
 		InsecureSkipVerify: true,
 		VerifyConnection: func(s tls.ConnectionState) error {

@@ -101,6 +101,20 @@ func withoutVisitors(text string) string {
 	return b.String()
 }
 
+// Compare returns what is loaded otherwise than rules say, and whether anything is.
+func Compare(ctx context.Context, rules string) (missing, surplus []string, any bool, err error) {
+	wanted, err := Canonical(ctx, rules)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	loaded, err := Loaded(ctx)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	missing, surplus = Difference(wanted, loaded)
+	return missing, surplus, loaded != "", nil
+}
+
 // Difference is what is loaded otherwise than it should be, line by line; none where all
 // is as it should be.
 func Difference(wanted, loaded string) (missing, surplus []string) {

@@ -25,7 +25,7 @@ func Render(s *config.Site, h config.SiteHost) string {
 		tiers[i] = string(t)
 	}
 	fmt.Fprintf(&b, "#!/usr/sbin/nft -f\n# The firewall of the host %s (%s), rendered by mysqlha from the description of the site.\n# What is not allowed here is dropped, in both directions.\n\n", h.Name, strings.Join(tiers, ", "))
-	fmt.Fprintf(&b, "table inet %[1]s {\n}\ndelete table inet %[1]s\n\ntable inet %[1]s {\n", Table)
+	fmt.Fprintf(&b, "%s\ntable inet %s {\n", replacing, Table)
 	b.WriteString(r.declarations())
 	fmt.Fprintf(&b, "\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n")
 	b.WriteString("\t\tiifname \"lo\" accept\n\t\tct state established,related accept\n\t\tct state invalid counter drop\n")

@@ -21,12 +21,10 @@ const day = 24 * time.Hour
 func rolesShort() []string {
 	var names []string
 	for _, role := range certs.Roles() {
-		names = append(names, shortRole(role))
+		names = append(names, role.Short())
 	}
 	return names
 }
-
-func shortRole(role certs.Role) string { return strings.TrimPrefix(string(role), "mysqlha-") }
 
 func (t tool) certsCommand() *cli.Command {
 	dir := func() cli.Flag {
@@ -131,7 +129,7 @@ func (t tool) certsIssue(c *cli.Context) error {
 		base := filepath.Join(made, certs.FileOf(q.Role))
 		what := "no rights in the cluster"
 		if q.Role != "" {
-			what = shortRole(q.Role)
+			what = q.Role.Short()
 		}
 		if len(q.Hosts) > 0 {
 			what += " at " + strings.Join(q.Hosts, ", ")
@@ -154,7 +152,7 @@ func rolesOf(c *cli.Context) ([]certs.Role, error) {
 	}
 	var roles []certs.Role
 	for _, name := range given {
-		role := certs.Role("mysqlha-" + name)
+		role := certs.RoleNamed(name)
 		switch {
 		case name == "none":
 			role = ""
@@ -204,7 +202,7 @@ type listedCertificate struct {
 func listed(all []certs.Issued, now time.Time) []listedCertificate {
 	list := make([]listedCertificate, len(all))
 	for i, one := range all {
-		list[i] = listedCertificate{Folder: one.Folder, File: filepath.Base(one.File), Role: shortRole(one.Role), Hosts: one.Hosts, Issuer: one.Issuer,
+		list[i] = listedCertificate{Folder: one.Folder, File: filepath.Base(one.File), Role: one.Role.Short(), Hosts: one.Hosts, Issuer: one.Issuer,
 			Until: one.Until, Days: int(one.Left(now) / day), Problem: one.Problem}
 	}
 	return list

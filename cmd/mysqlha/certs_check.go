@@ -174,7 +174,7 @@ func portsOf(cluster api.Cluster, to target) []port {
 
 // look looks at what is served at a port.
 func (p *port) look(ctx context.Context, trusted []*x509.Certificate) {
-	chain, err := certs.Served(ctx, p.Address, p.speaks, nil)
+	chain, err := certs.Served(ctx, p.Address, p.speaks)
 	if err != nil {
 		p.Problem = err.Error()
 		return

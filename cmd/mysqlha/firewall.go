@@ -234,16 +234,11 @@ func (t tool) firewallCheck(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	wanted, err := firewall.Canonical(c.Context, firewall.Render(s, h))
+	found := comparedRules{Host: h.Name}
+	found.Missing, found.Surplus, found.Loaded, err = firewall.Compare(c.Context, firewall.Render(s, h))
 	if err != nil {
 		return err
 	}
-	loaded, err := firewall.Loaded(c.Context)
-	if err != nil {
-		return err
-	}
-	found := comparedRules{Host: h.Name, Loaded: loaded != ""}
-	found.Missing, found.Surplus = firewall.Difference(wanted, loaded)
 	if err := t.print(c, found, func() string { return rulesText(found, t.paint) }); err != nil {
 		return err
 	}
@@ -333,15 +328,10 @@ func (t tool) followOnce(c *cli.Context, s *config.Site, say func(string, ...any
 		return err
 	}
 	rules := firewall.Render(s, h)
-	wanted, err := firewall.Canonical(c.Context, rules)
+	missing, surplus, _, err := firewall.Compare(c.Context, rules)
 	if err != nil {
 		return err
 	}
-	loaded, err := firewall.Loaded(c.Context)
-	if err != nil {
-		return err
-	}
-	missing, surplus := firewall.Difference(wanted, loaded)
 	if len(missing)+len(surplus) == 0 {
 		return nil
 	}

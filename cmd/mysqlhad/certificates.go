@@ -160,7 +160,7 @@ func (c *certificates) served(ctx context.Context) (string, error) {
 		s, _ := c.d.cfg.Server(c.d.cfg.Name)
 		self.MySQL = s.MySQL
 	}
-	chain, err := certs.Served(ctx, self.MySQL, certs.MySQL, nil)
+	chain, err := certs.Served(ctx, self.MySQL, certs.MySQL)
 	if err != nil {
 		return "", err
 	}

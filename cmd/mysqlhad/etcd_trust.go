@@ -33,11 +33,11 @@ func (r *etcdRole) trusts() []string {
 // once, at its start. Files that cannot be used are left alone.
 func (r *etcdRole) distrusts() bool {
 	now, err := certs.Fingerprints(r.d.cfg.TLS.CA)
-	if err != nil || r.d.files.Check() != nil {
+	if err != nil {
 		return false
 	}
-	before := slices.Sorted(slices.Values(r.trusts()))
-	return !slices.Equal(slices.Sorted(slices.Values(now)), before) // Their order says who issues, and means nothing here.
+	before := slices.Sorted(slices.Values(r.trusts())) // Their order says who issues, and means nothing here.
+	return !slices.Equal(slices.Sorted(slices.Values(now)), before) && r.d.files.Check() == nil
 }
 
 // renewTrust starts the member anew, in this process and while the other members are
