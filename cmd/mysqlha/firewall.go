@@ -3,15 +3,19 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/urfave/cli/v2"
 
 	"github.com/mysqlha/mysqlha/api"
@@ -28,6 +32,7 @@ func (t tool) firewallCommand() *cli.Command {
 			&cli.StringFlag{Name: "host", Usage: "which of them; default this one's host name: `NAME`"},
 			&cli.StringSliceFlag{Name: "role", Usage: "what the host is for, instead of what the description says: `ROLE`"},
 			&cli.BoolFlag{Name: "live", Usage: "add the servers that the cluster has and the description lacks; asks a daemon"},
+			&cli.StringFlag{Name: "known", Usage: "add those that it had when follow --live last heard of it, which keeps them there: `FILE`"},
 		}, more...)
 	}
 	within := &cli.DurationFlag{Name: "within", Value: 30 * time.Second, Usage: "how long to wait for the word that the new rules are to stay"}
@@ -56,13 +61,14 @@ func siteAndHost(c *cli.Context) (*config.Site, config.SiteHost, error) {
 	if err != nil {
 		return nil, config.SiteHost{}, err
 	}
-	if c.Bool("live") {
-		servers, err := serversOf(c, s)
-		if err != nil {
-			return nil, config.SiteHost{}, err
-		}
-		addServers(s, servers)
+	servers, err := readKnown(c.String("known"), s.Cluster)
+	if err == nil && c.Bool("live") {
+		servers, err = serversOf(c, s)
 	}
+	if err != nil {
+		return nil, config.SiteHost{}, err
+	}
+	addServers(s, servers)
 	h, err := hostOf(c, s)
 	return s, h, err
 }
@@ -93,10 +99,54 @@ func hostOf(c *cli.Context, s *config.Site) (config.SiteHost, error) {
 	return h, nil
 }
 
-// server is one of the cluster, with its addresses.
+// clusterServer is one of the cluster, with its addresses.
 type clusterServer struct {
-	name      string
-	addresses []string
+	Name      string   `json:"name"`
+	Addresses []string `json:"addresses"`
+}
+
+// knownServers are those that a cluster had when it was last heard of, as they are kept in
+// a file.
+type knownServers struct {
+	Cluster string          `json:"cluster"`
+	Servers []clusterServer `json:"servers"`
+}
+
+// readKnown reads them; there are none where there is no file yet.
+func readKnown(file, cluster string) ([]clusterServer, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var known knownServers
+	if err == nil {
+		err = json.Unmarshal(text, &known)
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the servers that the cluster had cannot be read from %s: %w; remove it, and they are asked for anew", file, err)
+	case known.Cluster != cluster:
+		return nil, fmt.Errorf("%s knows the servers of the cluster %q, not of %q: remove it", file, known.Cluster, cluster)
+	}
+	return known.Servers, nil
+}
+
+// keepKnown writes them.
+func keepKnown(file, cluster string, servers []clusterServer) error {
+	if file == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(knownServers{cluster, servers}, "", "  ")
+	if err == nil {
+		err = renameio.WriteFile(file, append(text, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("the servers of the cluster cannot be kept: %w", err)
+	}
+	return nil
 }
 
 // serversOf asks the cluster for its servers.
@@ -124,7 +174,7 @@ func addressed(ctx context.Context, c api.Cluster) (servers []clusterServer, err
 		return nil, errors.New("the daemon that answers does not know the servers of the cluster at the moment")
 	}
 	for _, s := range c.Record.Servers {
-		one := clusterServer{name: s.Name}
+		one := clusterServer{Name: s.Name}
 		for _, at := range []string{s.MySQL, s.API, s.Etcd.Peer, s.Etcd.Client} {
 			host, _, err := net.SplitHostPort(at)
 			if err != nil || host == "" {
@@ -137,8 +187,8 @@ func addressed(ctx context.Context, c api.Cluster) (servers []clusterServer, err
 				}
 			}
 			for _, a := range found {
-				if !slices.Contains(one.addresses, a) {
-					one.addresses = append(one.addresses, a)
+				if !slices.Contains(one.Addresses, a) {
+					one.Addresses = append(one.Addresses, a)
 				}
 			}
 		}
@@ -150,13 +200,13 @@ func addressed(ctx context.Context, c api.Cluster) (servers []clusterServer, err
 // addServers adds servers to a description that lacks them.
 func addServers(s *config.Site, servers []clusterServer) {
 	for _, one := range servers {
-		lacks := slices.DeleteFunc(slices.Clone(one.addresses), func(a string) bool {
+		lacks := slices.DeleteFunc(slices.Clone(one.Addresses), func(a string) bool {
 			return slices.ContainsFunc(s.Hosts, func(h config.SiteHost) bool {
 				return slices.Contains(h.Tiers, config.TierDB) && slices.Contains(h.Addresses, a)
 			})
 		})
 		if len(lacks) > 0 {
-			s.Hosts = append(s.Hosts, config.SiteHost{Name: one.name, Tiers: []config.Tier{config.TierDB}, Addresses: lacks})
+			s.Hosts = append(s.Hosts, config.SiteHost{Name: one.Name, Tiers: []config.Tier{config.TierDB}, Addresses: lacks})
 		}
 	}
 }
@@ -288,7 +338,7 @@ func (t tool) firewallFollow(c *cli.Context) error {
 	if every < 100*time.Millisecond {
 		return &usageError{fmt.Sprintf("--every is %s: write 100ms or more", every)}
 	}
-	var servers []clusterServer
+	var servers []clusterServer // as they were heard of last, or nil before that
 	told := ""
 	say := func(format string, args ...any) {
 		if text := fmt.Sprintf(format, args...); text != told {
@@ -301,12 +351,9 @@ func (t tool) firewallFollow(c *cli.Context) error {
 	for {
 		s, err := config.LoadSite(c.String("site"))
 		if err == nil {
-			if c.Bool("live") {
-				if heard, err := serversOf(c, s); err == nil {
-					servers = heard
-				} else if c.Context.Err() == nil {
-					say("the servers of the cluster are not known anew: %v", err)
-				}
+			var unheard error
+			if servers, unheard = followServers(c, s, servers); unheard != nil && c.Context.Err() == nil {
+				say("the servers of the cluster are not known anew: %v", unheard)
 			}
 			addServers(s, servers)
 			err = t.followOnce(c, s, say)
@@ -320,6 +367,27 @@ func (t tool) firewallFollow(c *cli.Context) error {
 			return nil
 		}
 	}
+}
+
+// followServers are the servers of the cluster: as they are, or else as they were. What it
+// fails with leaves them as good as they were.
+func followServers(c *cli.Context, s *config.Site, before []clusterServer) ([]clusterServer, error) {
+	file := c.String("known")
+	kept, err := readKnown(file, s.Cluster)
+	if before == nil {
+		before = kept
+	}
+	if !c.Bool("live") {
+		return before, err
+	}
+	now, unheard := serversOf(c, s)
+	if unheard != nil {
+		return before, errors.Join(err, unheard)
+	}
+	if err != nil || !reflect.DeepEqual(now, kept) {
+		err = keepKnown(file, s.Cluster, now)
+	}
+	return now, err
 }
 
 func (t tool) followOnce(c *cli.Context, s *config.Site, say func(string, ...any)) error {

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mysqlha/mysqlha/api"
@@ -35,5 +39,31 @@ func TestServersThatTheDescriptionLacksAreAdded(t *testing.T) {
 	}
 	if none, err := addressed(t.Context(), api.Cluster{}); err == nil {
 		t.Errorf("who knows no servers says that there are none: %v", none)
+	}
+}
+
+func TestTheServersOfAClusterAreRemembered(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "servers.json")
+	if known, err := readKnown(file, "shop"); known != nil || err != nil {
+		t.Errorf("without a file: %v, %v", known, err)
+	}
+	servers := []clusterServer{{"db1", []string{"10.0.0.1", "fd00::1"}}, {"db4", []string{"10.0.0.4"}}}
+	if err := keepKnown(file, "shop", servers); err != nil {
+		t.Fatal(err)
+	}
+	if known, err := readKnown(file, "shop"); err != nil || !reflect.DeepEqual(known, servers) {
+		t.Errorf("known are %v, %v", known, err)
+	}
+	if _, err := readKnown(file, "other"); err == nil || !strings.Contains(err.Error(), `the cluster "shop", not of "other"`) {
+		t.Errorf("those of another cluster: %v", err)
+	}
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readKnown(file, "shop"); err == nil || !strings.Contains(err.Error(), "remove it") {
+		t.Errorf("a damaged file: %v", err)
+	}
+	if err := keepKnown(filepath.Join(file, "none"), "shop", servers); err == nil {
+		t.Error("they are kept nowhere, and nothing is said")
 	}
 }
