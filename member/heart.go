@@ -103,10 +103,10 @@ func (h *heart) proves(ctx context.Context) error {
 		if !session.SemiSync || slices.Contains(spec.InSync, session.Server) || spec.Goal != decide.GoalPrimary && spec.Goal != decide.GoalDemote {
 			continue
 		}
-		if err := h.m.o.Local.KillSession(ctx, session.ID); err != nil {
+		if err := h.m.o.Local.EndDump(ctx, session.ID); err != nil {
 			return err
 		}
-		return fmt.Errorf("%s: session %d of %q acknowledged without being in the in-sync set and was ended", decide.CodeUnlistedAcknowledger, session.ID, session.Server)
+		return fmt.Errorf("%s: session %d of %q acknowledged without being in the in-sync set and is ended", decide.CodeUnlistedAcknowledger, session.ID, session.Server)
 	}
 	return nil
 }

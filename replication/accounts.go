@@ -183,22 +183,26 @@ func (l *Local) withdraw(ctx context.Context, id int64) error {
 	})
 }
 
-// endSessions kills the accounts' sessions until so many looks in a row found none.
+// endSessions ends the accounts' sessions until so many looks in a row found none.
 func (l *Local) endSessions(ctx context.Context, users []string, looks int) error {
 	if len(users) == 0 {
 		return nil
 	}
 	quiet := 0
 	return poll(ctx, sessionPoll, func() (bool, error) {
-		ids, err := l.sessionsOf(ctx, users)
+		sessions, err := l.sessionsOf(ctx, users)
 		if err != nil {
 			return false, err
 		}
-		if quiet++; len(ids) > 0 {
+		if quiet++; len(sessions) > 0 {
 			quiet = 0
 		}
-		for _, id := range ids {
-			if err := l.KillSession(ctx, id); err != nil {
+		for _, s := range sessions {
+			end := l.KillSession
+			if s.dumps {
+				end = l.EndDump
+			}
+			if err := end(ctx, s.id); err != nil {
 				return false, err
 			}
 		}
@@ -206,12 +210,19 @@ func (l *Local) endSessions(ctx context.Context, users []string, looks int) erro
 	})
 }
 
-func (l *Local) sessionsOf(ctx context.Context, users []string) ([]int64, error) {
+// accountSession is a session of an account, and whether it reads the binary log.
+type accountSession struct {
+	id    int64
+	dumps bool
+}
+
+func (l *Local) sessionsOf(ctx context.Context, users []string) ([]accountSession, error) {
 	args := make([]any, len(users))
 	for i, u := range users {
 		args[i] = u
 	}
 	marks := strings.TrimSuffix(strings.Repeat("?, ", len(users)), ", ")
-	return queryAll(ctx, l.db, scanID,
-		"SELECT PROCESSLIST_ID FROM performance_schema.threads WHERE CONNECTION_TYPE IS NOT NULL AND PROCESSLIST_USER IN ("+marks+")", args...)
+	return queryAll(ctx, l.db, func(rows *sql.Rows) (s accountSession, err error) {
+		return s, rows.Scan(&s.id, &s.dumps)
+	}, "SELECT PROCESSLIST_ID, COALESCE(PROCESSLIST_COMMAND LIKE 'Binlog Dump%', FALSE) FROM performance_schema.threads WHERE CONNECTION_TYPE IS NOT NULL AND PROCESSLIST_USER IN ("+marks+")", args...)
 }

@@ -39,6 +39,7 @@ type Local struct {
 	// lockedAt is when a replication account was locked last, or when this began: who
 	// locked before that is not known.
 	lockedAt atomic.Pointer[time.Time]
+	dumps    dumpEnds
 }
 
 // OpenLocal returns a Local; it does not connect yet. Close it after use.

@@ -4,46 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 )
 
-// DumpSession is one replica's session at its source.
-type DumpSession struct {
-	// Server is whose account it uses, empty for an account of somebody else.
-	Server string
-	// User is the account, ID what KillSession takes.
-	User string
-	ID   int64
-	// SemiSync says that the replica can acknowledge.
-	SemiSync bool
-}
-
-// SemiSyncSessions returns all sessions that read the binary log, with whether
-// they can acknowledge.
-func (l *Local) SemiSyncSessions(ctx context.Context) ([]DumpSession, error) {
-	sessions, err := queryAll(ctx, l.db, func(rows *sql.Rows) (s DumpSession, err error) {
-		err = rows.Scan(&s.User, &s.ID, &s.SemiSync)
-		if server, ours := strings.CutPrefix(s.User, replicationPrefix); ours {
-			s.Server = server
-		}
-		return s, err
-	}, `SELECT COALESCE(t.PROCESSLIST_USER, ''), t.PROCESSLIST_ID,
-		EXISTS (SELECT 1 FROM performance_schema.user_variables_by_thread AS v WHERE v.THREAD_ID = t.THREAD_ID
-			AND v.VARIABLE_NAME IN ('rpl_semi_sync_replica', 'rpl_semi_sync_slave') AND v.VARIABLE_VALUE <> '0')
-		FROM performance_schema.threads AS t
-		WHERE t.PROCESSLIST_COMMAND IN ('Binlog Dump GTID', 'Binlog Dump')`)
-	if err != nil {
-		return nil, l.wrap("read the replicas' sessions", err)
-	}
-	return sessions, nil
-}
-
 // KillSession ends a session by its processlist id; one that is gone is no
 // error. A session whose commit waits for an acknowledgement loses its client
-// and goes on waiting.
+// and goes on waiting. A replica's session is ended by EndDump.
 func (l *Local) KillSession(ctx context.Context, id int64) error {
 	err := l.exec(ctx, "end a session", "KILL CONNECTION ?", id)
 	if serverErrno(err) == errNoSuchThread {
@@ -110,26 +77,6 @@ func (l *Local) WaitSessions(ctx context.Context) (int, error) {
 	err := l.row(ctx, "read the waiting sessions", `SELECT COALESCE(MAX(VARIABLE_VALUE), 0) FROM performance_schema.global_status
 		WHERE VARIABLE_NAME = 'Rpl_semi_sync_source_wait_sessions'`, nil, &n)
 	return n, err
-}
-
-// EndUnlisted ends all sessions of replicas that can acknowledge and are not in
-// the list, and returns how many there were.
-func (l *Local) EndUnlisted(ctx context.Context, listed []string) (int, error) {
-	sessions, err := l.SemiSyncSessions(ctx)
-	if err != nil {
-		return 0, err
-	}
-	ended := 0
-	for _, s := range sessions {
-		if !s.SemiSync || slices.Contains(listed, s.Server) {
-			continue
-		}
-		if err := l.KillSession(ctx, s.ID); err != nil {
-			return ended, err
-		}
-		ended++
-	}
-	return ended, nil
 }
 
 // CommitLocked tells whether a statement of the control account waits for a
