@@ -60,6 +60,10 @@ type Issued struct {
 // usualTime is how long a certificate is valid where nobody says otherwise.
 const usualTime = 90 * 24 * time.Hour
 
+// Client tells whether its holder can show it to servers that trust the authorities it
+// was judged by.
+func (i Issued) Client() bool { return i.Problem == "" && i.request.Client }
+
 // Left is how long it is still valid.
 func (i Issued) Left(now time.Time) time.Duration { return i.Until.Sub(now) }
 

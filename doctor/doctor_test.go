@@ -28,7 +28,7 @@ func well() Host {
 	f.Rights = []replication.Rights{{Account: "'mysqlha'@'localhost'", User: "mysqlha", Granted: guard.ControlRights()}}
 	for _, user := range []string{replication.ReplicationUser("db2"), replication.ProbeUser("db2")} {
 		rights, _ := replication.RightsOf(user)
-		f.Rights = append(f.Rights, replication.Rights{Account: "'" + user + "'@'%'", User: user, Granted: rights, TLS: true})
+		f.Rights = append(f.Rights, replication.Rights{Account: "'" + user + "'@'%'", User: user, Granted: rights, TLS: true, Certificate: true})
 	}
 	f.Variables["binlog_expire_logs_seconds"] = "86400"
 	return Host{Server: "db1", Now: now, Facts: f, ControlUser: "mysqlha", Options: []string{"--sync-binlog=1", "--skip-replica-start"}, Disk: decide.Disk{Data: 1e9, Free: 1e10},
@@ -63,6 +63,7 @@ func TestEachFaultHasItsCodeAndWhatMendsIt(t *testing.T) {
 		"control too many": {func(h *Host) { h.Facts.Rights[0].Granted = append(h.Facts.Rights[0].Granted, "DROP ON mysqlha.*") }, decide.CodeExcessPrivilege, "'mysqlha'@'localhost', with sql_log_bin=0", false},
 		"control anywhere": {func(h *Host) { h.Facts.Rights[0].Account = "'mysqlha'@'%'" }, decide.CodeExcessPrivilege, "DROP USER 'mysqlha'@'%'", false},
 		"without TLS":      {func(h *Host) { h.Facts.Rights[2].TLS = false }, decide.CodeExcessPrivilege, "REQUIRE SSL", false},
+		"by password":      {func(h *Host) { h.Facts.Rights[2].Certificate = false }, decide.CodeExcessPrivilege, "REQUIRE X509", false},
 		"hosts blocked":    {func(h *Host) { h.Facts.Variables["max_connect_errors"] = "100" }, decide.CodeHostsBlocked, "SET PERSIST max_connect_errors = 1000000", true},
 		"shutdown":         {func(h *Host) { h.Facts.ShutDown = []string{"'a'@'%'", "'b'@'%'"} }, decide.CodeMayShutDown, "FROM 'a'@'%', 'b'@'%'", false},
 		"replicator":       {func(h *Host) { h.Facts.Replicators = []string{"'repl'@'%'"} }, decide.CodeForeignReplicator, "DROP USER 'repl'@'%'", false},

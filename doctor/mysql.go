@@ -137,8 +137,11 @@ func (e *examination) rights(a replication.Rights) {
 		}
 		e.find(decide.CodeExcessPrivilege, fmt.Sprintf("%s has what it does not need: %s", a.Account, strings.Join(surplus, ", ")), "REVOKE "+surplus[0]+" FROM "+a.Account+on)
 	}
-	if remote && !a.TLS {
+	switch {
+	case remote && !a.TLS:
 		e.find(decide.CodeExcessPrivilege, a.Account+" may log in without TLS", "on the primary: ALTER USER "+a.Account+" REQUIRE SSL")
+	case remote && !a.Certificate && strings.HasPrefix(a.User, replication.ProbeUser("")):
+		e.find(decide.CodeExcessPrivilege, a.Account+" may log in without a certificate", "on the primary: ALTER USER "+a.Account+" REQUIRE X509")
 	}
 }
 

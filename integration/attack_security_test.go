@@ -239,21 +239,38 @@ func (a *attacker) impostor(with string) error {
 	return err
 }
 
-// A stolen probe account may look at the state of replication, and do nothing else.
+// The password of an account is of no use without a certificate. With one, somebody's, a
+// stolen probe account may look at the state of replication, and do nothing else.
 func (a *attacker) probeAccount() {
-	password, err := os.ReadFile(filepath.Join(a.s.StateDir("db2"), "probe.password"))
-	if err != nil {
-		a.t.Fatal(err)
+	stolen := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(a.s.StateDir("db2"), name+".password"))
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		return strings.TrimSpace(string(text))
+	}
+	address := a.of[record(a.t, a.s).Primary].MySQL
+	for user, password := range map[string]string{replication.ProbeUser("db2"): stolen("probe"), replication.CloneUser("db2"): stolen("replication"), replication.ReplicationUser("db2"): stolen("replication")} {
+		for _, with := range []string{"none", "wrong CA", "expired", "self-signed"} {
+			err := replication.Login(a.t.Context(), replication.RemoteOptions{Server: "db1", Address: address, User: user,
+				Password: func() (string, error) { return password, nil }, TLS: certs.ClientConfig(a.own[with], "127.0.0.1")})
+			if err == nil || with == "none" && !replication.RefusesLogin(err) {
+				a.t.Errorf("%s with its password and the certificate %q: %v", user, with, err)
+			}
+		}
 	}
 	config := mysql.NewConfig()
-	config.User, config.Passwd, config.Net, config.Addr = replication.ProbeUser("db2"), strings.TrimSpace(string(password)), "tcp", a.of[record(a.t, a.s).Primary].MySQL
-	config.TLS = certs.ClientConfig(certs.Files{CA: a.ca}, "127.0.0.1")
+	config.User, config.Passwd, config.Net, config.Addr = replication.ProbeUser("db2"), stolen("probe"), "tcp", address
+	config.TLS = certs.ClientConfig(a.own["reader"], "127.0.0.1")
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	db := sql.OpenDB(connector)
 	defer db.Close()
+	if err := db.PingContext(a.t.Context()); err != nil {
+		a.t.Fatal(err) // The rest would prove nothing.
+	}
 	for _, statement := range []string{
 		"CREATE DATABASE mischief", "DELETE FROM mysqlha.heartbeat", "SELECT * FROM mysql.user", "SELECT * FROM app.load_rows", "SET GLOBAL read_only = OFF", "SET GLOBAL offline_mode = ON",
 		"STOP REPLICA", "SHUTDOWN", "RESET BINARY LOGS AND GTIDS", "CREATE USER eve", "GRANT ALL ON *.* TO CURRENT_USER()", "KILL 1", "ALTER INSTANCE RELOAD TLS", "CLONE LOCAL DATA DIRECTORY = '/tmp/mischief'",

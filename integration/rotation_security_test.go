@@ -230,11 +230,11 @@ func TestPasswordsAreReplacedUnderLoad(t *testing.T) {
 	l := harness.Writers(t, s, 8)
 	before, running := record(t, s), processes(t, s)
 	session := openSession(t, s)
-	passwords := func() map[string]string {
+	passwords := func(kinds ...string) map[string]string {
 		t.Helper()
 		all := make(map[string]string)
 		for _, server := range s.Servers()[:3] {
-			for _, kind := range []string{"probe", "replication"} {
+			for _, kind := range kinds {
 				text, err := os.ReadFile(filepath.Join(s.StateDir(server), kind+".password"))
 				if err != nil {
 					t.Fatal(err)
@@ -244,6 +244,8 @@ func TestPasswordsAreReplacedUnderLoad(t *testing.T) {
 		}
 		return all
 	}
+	client := func(name string) string { return filepath.Join(s.Dir(), "client", name) }
+	holder := certs.Files{CA: client("ca.crt"), Cert: client("operator.crt"), Key: client("operator.key")}
 	login := func(user, password, at string) error {
 		address, err := s.ServerAddr(at)
 		if err != nil {
@@ -252,15 +254,16 @@ func TestPasswordsAreReplacedUnderLoad(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		return replication.Login(ctx, replication.RemoteOptions{Server: at, Address: address, User: user, Password: func() (string, error) { return password, nil },
-			TLS: certs.ClientConfig(certs.Files{CA: filepath.Join(s.Dir(), "client", "ca.crt")}, "127.0.0.1")})
+			TLS: certs.ClientConfig(holder, "127.0.0.1")})
 	}
-	former := passwords()
+	former, control := passwords("probe", "replication"), passwords("control")
 	for round := range 2 {
 		if out, err := mysqlha(t, s, "accounts", "rotate"); err != nil || !strings.Contains(out, "The accounts of 3 hosts have new passwords") {
 			t.Fatalf("round %d: %v\n%s", round, err, out)
 		}
 	}
-	now := passwords()
+	controlRenewed(t, s, control, passwords("control"))
+	now := passwords("probe", "replication")
 	for of, was := range former {
 		kind, server, _ := strings.Cut(of, " ")
 		user := replication.ProbeUser(server)
@@ -300,4 +303,38 @@ func TestPasswordsAreReplacedUnderLoad(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	l.Check()
+}
+
+// controlRenewed sees that each server's own account has a password that it had not, and
+// no other one, and that all are closed or open as before.
+func controlRenewed(t *testing.T, s *sandbox.Sandbox, former, now map[string]string) {
+	t.Helper()
+	for _, server := range s.Servers()[:3] {
+		of := "control " + server
+		login, err := s.Local(server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		local := func(password string) *replication.Local {
+			l, err := replication.OpenLocal(replication.Options{Server: server, Socket: login.Addr, User: login.User, Password: func() (string, error) { return password, nil }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+			return l
+		}
+		if now[of] == former[of] {
+			t.Errorf("the password of %s is the former one", of)
+		}
+		if _, err := local(former[of]).HasFormerPassword(t.Context()); !replication.RefusesLogin(err) {
+			t.Errorf("the former password of %s: %v", of, err)
+		}
+		if two, err := local(now[of]).HasFormerPassword(t.Context()); err != nil || two {
+			t.Errorf("%s: a former password is left: %t, %v", of, two, err)
+		}
+		snap, err := local(now[of]).Read(t.Context())
+		if primary := record(t, s).Primary == server; err != nil || snap.SuperReadOnly == primary {
+			t.Errorf("%s is primary: %t, super_read_only: %t, %v", server, primary, snap.SuperReadOnly, err)
+		}
+	}
 }

@@ -102,10 +102,15 @@ func (w *worker) copyFrom(ctx context.Context) error {
 		return err
 	}
 	watching, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	with, err := w.m.login(ctx)
+	if err != nil {
+		return err
+	}
 	done := make(chan struct{})
 	go func() { defer close(done); w.watchClone(watching) }()
-	r := w.m.o.Replication
-	err = w.local().Clone(ctx, replication.Donor{Host: a.Host, Port: a.Port, User: replication.CloneUser(w.m.o.Server), Password: r.Password(), CAFile: r.CAFile})
+	err = w.local().Clone(ctx, replication.Donor{Host: a.Host, Port: a.Port, User: replication.CloneUser(w.m.o.Server), Password: with.password,
+		CAFile: w.m.o.Replication.CAFile, CertFile: with.cert, KeyFile: with.key})
 	unwatch()
 	<-done
 	if err == nil {

@@ -14,10 +14,7 @@ import (
 // undoDeadline bounds how long a tested fence is tried to be lifted.
 const undoDeadline = 5 * time.Second
 
-// errAnotherTest refuses a second test at a time.
-var errAnotherTest = &Refusal{Reason: "a test of the fence is under way"}
-
-// Refusal is why a server is not fenced for a test.
+// Refusal is why nothing was done to a server.
 type Refusal struct{ Reason string }
 
 func (r *Refusal) Error() string { return r.Reason }
@@ -71,61 +68,26 @@ func untestable(r *decide.Record, server string, kill bool) string {
 	return ""
 }
 
-// fenceTest is a test that is under way; the loop owns it.
-type fenceTest struct {
-	spec   int64 // the revision under which it was begun
-	cancel context.CancelCauseFunc
-}
-
-// errWanted ends a test.
-var errWanted = errors.New("the leader wants something of this server")
-
 // testFence starts a test beside the loop; done is told how it ended.
 func (s *state) testFence(kill bool, done func(decide.FenceTest, error)) error {
-	j := s.job
 	switch {
-	case s.testing != nil:
-		return errAnotherTest
 	case s.openTerm != 0 || s.fencing || s.fenced || s.wasOpen():
 		return &Refusal{Reason: s.m.o.Server + " takes writes, or may have in this run of mysqld: name a replica"}
-	case !s.answers || s.proc.Process != decide.ProcessRunning || j == nil || j.state != decide.SpecDone ||
-		j.spec.Revision != s.spec.Revision || s.spec.Goal != decide.GoalFollow || !s.snap.SuperReadOnly:
+	case !s.following():
 		return &Refusal{Reason: s.m.o.Server + " is no replica that is well: see mysqlha status"}
 	case s.snap.OfflineMode:
 		return &Refusal{Reason: s.m.o.Server + " has offline_mode on already: somebody has taken it out of service"}
 	}
-	ctx, cancel := context.WithCancelCause(s.ctx)
-	s.testing = &fenceTest{spec: s.spec.Revision, cancel: cancel}
 	proc := s.proc
-	s.wg.Go(func() {
-		defer cancel(nil)
+	return s.goOnErrand("a test of the fence", func(ctx context.Context) (func(*state), func()) {
 		report := s.m.runFenceTest(ctx, proc, kill)
 		ended := time.Now()
-		s.m.send(s.ctx, func(s *state) { s.tested(report, ended) })
-		done(report, nil)
+		return func(s *state) {
+			if !report.Killed && !report.Failed() {
+				s.shutAt, s.snap.OfflineMode = ended, false // What was read during it says nothing any more.
+			}
+		}, func() { done(report, nil) }
 	})
-	return nil
-}
-
-// tested notes the end of a test: what was read of the server during it says nothing
-// any more.
-func (s *state) tested(report decide.FenceTest, ended time.Time) {
-	s.testing = nil
-	if !report.Killed && !report.Failed() {
-		s.shutAt, s.snap.OfflineMode = ended, false
-	}
-}
-
-// yieldToWork ends a test for whatever the leader wants, and tells whether the
-// work on it must wait a moment.
-func (s *state) yieldToWork() bool {
-	if s.testing == nil {
-		return false
-	}
-	if s.spec.Revision != s.testing.spec {
-		s.testing.cancel(errWanted)
-	}
-	return true
 }
 
 // runFenceTest does to a replica what a fence does to a primary, and undoes it,

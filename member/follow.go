@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ func (w *worker) follow(ctx context.Context) error {
 		}
 	}
 	already := w.m.serverAt(snap.SourceHost, snap.SourcePort) == w.spec.Source
-	stale, err := w.stalePassword(ctx)
+	stale, err := w.staleLogin(ctx)
 	if err != nil {
 		return err
 	}
@@ -115,34 +116,66 @@ func (w *worker) repoint(ctx context.Context, a Address, already bool) error {
 	if !beyond.IsEmpty() {
 		return &refusal{decide.CodeDiverged, fmt.Sprintf("%s has transactions that %s does not have: %s", w.m.o.Server, w.spec.Source, beyond)}
 	}
-	r, password := w.m.o.Replication, w.m.o.Replication.Password()
-	if err := w.local().Follow(ctx, replication.Source{Host: a.Host, Port: a.Port, User: r.User, Password: password,
-		CAFile: r.CAFile, HeartbeatPeriod: r.SourceHeartbeat, NetTimeout: r.NetTimeout}); err != nil {
+	r := w.m.o.Replication
+	with, err := w.m.login(ctx)
+	if err != nil {
 		return err
 	}
-	w.m.attachedWith.Store(&password)
+	if err := w.local().Follow(ctx, replication.Source{Host: a.Host, Port: a.Port, User: r.User, Password: with.password,
+		CAFile: r.CAFile, CertFile: with.cert, KeyFile: with.key, HeartbeatPeriod: r.SourceHeartbeat, NetTimeout: r.NetTimeout}); err != nil {
+		return err
+	}
+	w.m.attachedWith.Store(&with)
 	return nil
 }
 
-// stalePassword tells whether the receiver logs in with another password than it should.
-// MySQL is asked once, when this daemon does not know yet.
-func (w *worker) stalePassword(ctx context.Context) (bool, error) {
-	now := w.m.o.Replication.Password()
+// login is how this server logs in at others, besides its account's name.
+type login struct{ password, cert, key string }
+
+const (
+	// certificatePatience is how long it is waited until it is known what certificate
+	// this server has, certificatePoll how often that is looked for.
+	certificatePatience = 3 * time.Second
+	certificatePoll     = 10 * time.Millisecond
+)
+
+// login is that of the moment.
+func (m *Member) login(ctx context.Context) (with login, err error) {
+	patience, cancel := context.WithTimeout(ctx, certificatePatience)
+	defer cancel()
+	for {
+		c, known := m.o.Replication.Certificate()
+		if known {
+			return login{m.o.Replication.Password(), c.Cert, c.Key}, nil
+		}
+		if wait(patience, certificatePoll) != nil {
+			return with, errors.New("it is not known yet which certificate mysqld has")
+		}
+	}
+}
+
+// staleLogin tells whether the receiver logs in otherwise than it should. MySQL is asked
+// once, when this daemon does not know yet.
+func (w *worker) staleLogin(ctx context.Context) (bool, error) {
+	now, err := w.m.login(ctx)
+	if err != nil {
+		return false, err
+	}
 	if known := w.m.attachedWith.Load(); known != nil {
 		return *known != now, nil
 	}
-	same, err := w.local().FollowsWith(ctx, now)
+	same, err := w.local().FollowsWith(ctx, now.password, now.cert)
 	if err == nil && same {
 		w.m.attachedWith.Store(&now)
 	}
 	return !same, err
 }
 
-// hasPassword tells whether the receiver has the password of the moment, as far as is
-// known.
-func (m *Member) hasPassword() bool {
-	known := m.attachedWith.Load()
-	return known == nil || *known == m.o.Replication.Password()
+// freshLogin tells whether the receiver logs in as it should, as far as is known.
+func (m *Member) freshLogin() bool {
+	was := m.attachedWith.Load()
+	c, known := m.o.Replication.Certificate()
+	return was == nil || !known || *was == login{m.o.Replication.Password(), c.Cert, c.Key}
 }
 
 const (
@@ -188,6 +221,9 @@ func (w *worker) awaitReceiving(ctx context.Context) error {
 			if w.held.All().Contains(w.spec.Target) {
 				return nil
 			}
+		}
+		if !w.m.freshLogin() {
+			return errors.New("this server's account has another password or certificate since")
 		}
 		if snap.ReceiverErrno != 0 && snap.Receiver != decide.ReceiverOn {
 			if snap.Receiver == decide.ReceiverOff && snap.ReceiverErrno == errFatalReading && strings.Contains(snap.ReceiverError, "purged") {

@@ -80,7 +80,10 @@ type Options struct {
 type Replication struct {
 	User, CAFile string
 	// Password is that of the moment.
-	Password                    func() string
+	Password func() string
+	// Certificate is what the server shows to its source, empty where it has nothing that
+	// it could; known says whether that has been read since the daemon began.
+	Certificate                 func() (c replication.TLSFiles, known bool)
 	SourceHeartbeat, NetTimeout time.Duration
 }
 
@@ -127,9 +130,9 @@ type Member struct {
 	// notices are what a human should know of the server and that keeps it from
 	// nothing.
 	notices atomic.Pointer[[]decide.Finding]
-	// attachedWith is the password with which the receiver was pointed at its source,
-	// nil while that is not known.
-	attachedWith atomic.Pointer[string]
+	// attachedWith is how the receiver logs in at its source, nil while that is not
+	// known.
+	attachedWith atomic.Pointer[login]
 	// rewindAt is of the rewind that was counted last, or when this daemon began;
 	// the poller's.
 	rewindAt time.Time

@@ -59,8 +59,8 @@ type state struct {
 	// shutAt is when the server was closed for another to take over, or let clients in
 	// again after a test of its fence. What was read before counts for nothing.
 	shutAt time.Time
-	// testing is a test of the fence that is under way, nil for none.
-	testing *fenceTest
+	// errand is under way, nil for none.
+	errand *errand
 	// weakened: the open server was found not to wait for replicas.
 	weakened bool
 	// proofAt is the proof that the gate was told of last.
@@ -268,7 +268,7 @@ func (s *state) conforms() bool {
 	switch s.spec.Goal {
 	case decide.GoalFollow:
 		return sn.SuperReadOnly && sn.Receiver != decide.ReceiverOff && s.m.serverAt(sn.SourceHost, sn.SourcePort) == s.spec.Source && sn.Applier == decide.ReceiverOn &&
-			sn.SemiSync.ReplicaEnabled == s.spec.Acks && s.m.hasPassword() &&
+			sn.SemiSync.ReplicaEnabled == s.spec.Acks && s.m.freshLogin() &&
 			(sn.Receiver != decide.ReceiverOn || sn.SemiSync.ReplicaStatus == s.spec.Acks)
 	case decide.GoalPrimary:
 		return s.openTerm == s.spec.Term && !sn.ReadOnly && !sn.OfflineMode && !s.fenced && !s.weakened &&

@@ -19,8 +19,9 @@ type Donor struct {
 	Port     int
 	User     string
 	Password string
-	// CAFile verifies its certificate.
-	CAFile string
+	// CAFile verifies its certificate. CertFile and KeyFile are shown to it, empty for
+	// none.
+	CAFile, CertFile, KeyFile string
 }
 
 // CloneState is what a server says of the last clone that it received.
@@ -47,7 +48,7 @@ func (l *Local) Clone(ctx context.Context, d Donor) error {
 		return err
 	}
 	at := net.JoinHostPort(d.Host, strconv.Itoa(d.Port))
-	for name, value := range map[string]string{"clone_valid_donor_list": at, "clone_ssl_ca": d.CAFile} {
+	for name, value := range map[string]string{"clone_valid_donor_list": at, "clone_ssl_ca": d.CAFile, "clone_ssl_cert": d.CertFile, "clone_ssl_key": d.KeyFile} {
 		if err := l.exec(ctx, "prepare to clone", "SET GLOBAL "+name+" = ?", value); err != nil {
 			return err
 		}

@@ -92,6 +92,17 @@ func initialise(t *testing.T, a *server, accounts []decide.Account) {
 	if f, alive := replication.Classify(err); err == nil || f != decide.FailureNone || !alive {
 		t.Fatalf("probe with the old password: %v is %q, alive %t", err, f, alive)
 	}
+	if err := a.login(t, replication.ProbeUser("a"), "another"); !replication.RefusesLogin(err) {
+		t.Fatalf("probe with the password and no certificate: %v", err)
+	}
+	// A server that can show a certificate must.
+	for _, certified := range []bool{true, false} {
+		accounts[1].Certified = certified
+		do(t, "initialise again", a.local.Initialise(ctx, accounts))
+		if err := a.login(t, replication.CloneUser("b"), replicaPassword); replication.RefusesLogin(err) != certified || !certified && err != nil {
+			t.Fatalf("with a certificate asked for is %t, login without: %v", certified, err)
+		}
+	}
 	bad := []decide.Account{{Server: "x", ReplicationHash: "' OR '", ProbeHash: hash(t, "p")}}
 	if err := a.local.Initialise(ctx, bad); err == nil {
 		t.Fatal("a hash that is none was taken")
@@ -193,6 +204,27 @@ func lockAccounts(t *testing.T, a, b, c *server) {
 	do(t, "acks", c.local.SetReplicaAcks(ctx, true))
 	do(t, "restart", c.local.RestartReceiver(ctx))
 	eventually(t, "it acknowledges again", func() bool { return a.read(t).SemiSync.Clients == 2 })
+	askedNotCut(t, a, c)
+}
+
+// askedNotCut: a replica's session is asked to end, and not cut off, since the thread that
+// reads acknowledgements at the source must have let go of it first.
+func askedNotCut(t *testing.T, a, c *server) {
+	ctx := t.Context()
+	asked := func() (n int) {
+		do(t, "count", a.db.QueryRowContext(ctx, "SELECT COALESCE(SUM(COUNT_STAR), 0) FROM performance_schema.events_statements_summary_by_digest WHERE DIGEST_TEXT LIKE 'KILL QUERY%'").Scan(&n))
+		return n
+	}
+	before := asked()
+	for range 5 {
+		do(t, "lock c out", a.local.LockAccounts(ctx, []string{"b"}))
+		do(t, "let it in", a.local.LockAccounts(ctx, []string{"b", "c"}))
+		do(t, "start the receiver", c.local.RestartReceiver(ctx))
+		eventually(t, "it is back", func() bool { return a.read(t).SemiSync.Clients == 2 })
+	}
+	if n := asked() - before; n < 5 {
+		t.Errorf("sessions were asked %d times", n)
+	}
 }
 
 func open(t *testing.T, a *server) {

@@ -109,7 +109,7 @@ func (l *Local) Adopt(ctx context.Context, accounts []decide.Account) error {
 }
 
 // AddAccounts makes the accounts of a server on the open primary where any is
-// missing or has another password, and lets that into the binary log. A new
+// missing, has another password or asks for another proof besides, and lets that into the binary log. A new
 // replication account is locked: LockAccounts unlocks it when its server may attach
 // (S3). It reports whether there was anything to do.
 func (l *Local) AddAccounts(ctx context.Context, a decide.Account) (bool, error) {
@@ -122,9 +122,10 @@ func (l *Local) AddAccounts(ctx context.Context, a decide.Account) (bool, error)
 		want = 1
 	}
 	// Where the former passwords are not to be good any more, there must be none.
-	err := l.row(ctx, doing, `SELECT COUNT(*) FROM mysql.user WHERE Host = '%' AND (User IN (?, ?) AND authentication_string = ? OR User = ? AND authentication_string = ?)
+	err := l.row(ctx, doing, `SELECT COUNT(*) FROM mysql.user WHERE Host = '%'
+			AND (User IN (?, ?) AND authentication_string = ? AND ssl_type = ? OR User = ? AND authentication_string = ? AND ssl_type = ?)
 			AND (? OR JSON_EXTRACT(User_attributes, '$.additional_password') IS NULL)`,
-		[]any{ReplicationUser(a.Server), CloneUser(a.Server), a.ReplicationHash, ProbeUser(a.Server), a.ProbeHash, a.Former}, &have)
+		[]any{ReplicationUser(a.Server), CloneUser(a.Server), a.ReplicationHash, proofOf(a).shown, ProbeUser(a.Server), a.ProbeHash, byCertificate.shown, a.Former}, &have)
 	if err != nil || have == want {
 		return false, err
 	}
@@ -147,6 +148,31 @@ func (l *Local) DropAccounts(ctx context.Context, server string) error {
 		return l.wrap("end the sessions of dropped accounts", err)
 	}
 	return nil
+}
+
+// account is one account of a server on all others.
+type account struct {
+	user, hash string
+	proof      proof
+	lock       string // what ends the statement that makes it
+}
+
+// proof is what an account must show besides its password: as REQUIRE asks for it, and as
+// mysql.user shows it.
+type proof struct{ asked, shown string }
+
+// A daemon has a certificate of the cluster, or it could not speak to the others.
+var (
+	byCertificate = proof{"X509", "X509"}
+	byTLS         = proof{"SSL", "ANY"}
+)
+
+// proofOf is what a server must show when it replicates or is cloned.
+func proofOf(a decide.Account) proof {
+	if a.Certified {
+		return byCertificate
+	}
+	return byTLS
 }
 
 func checkAccount(a decide.Account) error {
@@ -183,13 +209,12 @@ func (l *Local) notWaiting(ctx context.Context) error {
 // makeAccounts makes all accounts of one server; lock is what follows in the
 // statement that makes a replication account.
 func (l *Local) makeAccounts(ctx context.Context, a decide.Account, lock string) error {
-	type account struct{ user, hash, lock string }
-	accounts := []account{{ProbeUser(a.Server), a.ProbeHash, ""}}
+	accounts := []account{{ProbeUser(a.Server), a.ProbeHash, byCertificate, ""}}
 	if !a.Witness {
-		accounts = append(accounts, account{ReplicationUser(a.Server), a.ReplicationHash, lock}, account{CloneUser(a.Server), a.ReplicationHash, ""})
+		accounts = append(accounts, account{ReplicationUser(a.Server), a.ReplicationHash, proofOf(a), lock}, account{CloneUser(a.Server), a.ReplicationHash, proofOf(a), ""})
 	}
 	for _, one := range accounts {
-		if err := l.makeUser(ctx, one.user, one.hash, one.lock, a.Former); err != nil {
+		if err := l.makeUser(ctx, one, a.Former); err != nil {
 			return err
 		}
 		rights, _ := RightsOf(one.user) // It is one of ours.
@@ -200,31 +225,31 @@ func (l *Local) makeAccounts(ctx context.Context, a decide.Account, lock string)
 	return nil
 }
 
-// makeUser makes an account, or gives an existing one the hash; with former its present
-// password stays good besides, and without there is no other one.
-func (l *Local) makeUser(ctx context.Context, user, hash, lock string, former bool) error {
-	doing := "make the account " + user
-	var have string
+// makeUser makes an account, or sets an existing one right; with former its present
+// password stays good besides a new one, and without there is no other one.
+func (l *Local) makeUser(ctx context.Context, a account, former bool) error {
+	doing := "make the account " + a.user
+	var hash, proof string
 	var second bool
-	err := l.row(ctx, doing, "SELECT CAST(authentication_string AS CHAR), JSON_EXTRACT(User_attributes, '$.additional_password') IS NOT NULL FROM mysql.user WHERE User = ? AND Host = '%'", []any{user}, &have, &second)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return l.exec(ctx, doing, "CREATE USER IF NOT EXISTS ?@'%' IDENTIFIED WITH caching_sha2_password AS ? REQUIRE SSL PASSWORD EXPIRE NEVER"+lock, user, hash)
-	case err != nil:
-		return err
-	case have == hash && second && !former:
-		return l.exec(ctx, "drop the former password of "+user, "ALTER USER ?@'%' DISCARD OLD PASSWORD", user)
-	case have == hash:
-		return nil
+	err := l.row(ctx, doing, "SELECT CAST(authentication_string AS CHAR), ssl_type, JSON_EXTRACT(User_attributes, '$.additional_password') IS NOT NULL FROM mysql.user WHERE User = ? AND Host = '%'",
+		[]any{a.user}, &hash, &proof, &second)
+	if errors.Is(err, sql.ErrNoRows) {
+		return l.exec(ctx, doing, "CREATE USER IF NOT EXISTS ?@'%' IDENTIFIED WITH caching_sha2_password AS ? REQUIRE "+a.proof.asked+" PASSWORD EXPIRE NEVER"+a.lock, a.user, a.hash)
 	}
-	retain := ""
-	if former {
-		retain = " RETAIN CURRENT PASSWORD"
+	if err == nil && hash != a.hash {
+		retain := ""
+		if former {
+			retain = " RETAIN CURRENT PASSWORD"
+		}
+		err = l.exec(ctx, doing, "ALTER USER ?@'%' IDENTIFIED WITH caching_sha2_password AS ?"+retain+" PASSWORD EXPIRE NEVER", a.user, a.hash)
 	}
-	if err := l.exec(ctx, doing, "ALTER USER ?@'%' IDENTIFIED WITH caching_sha2_password AS ?"+retain+" REQUIRE SSL PASSWORD EXPIRE NEVER", user, hash); err != nil || former || !second {
-		return err
+	if err == nil && proof != a.proof.shown {
+		err = l.exec(ctx, doing, "ALTER USER ?@'%' REQUIRE "+a.proof.asked, a.user)
 	}
-	return l.exec(ctx, "drop the former password of "+user, "ALTER USER ?@'%' DISCARD OLD PASSWORD", user)
+	if err == nil && second && !former {
+		err = l.exec(ctx, "drop the former password of "+a.user, "ALTER USER ?@'%' DISCARD OLD PASSWORD", a.user)
+	}
+	return err
 }
 
 func (l *Local) grant(ctx context.Context, user string, rights ...string) error {

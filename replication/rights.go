@@ -12,8 +12,8 @@ type Rights struct {
 	// Account is 'user'@'host', User its name.
 	Account, User string
 	Granted       []string
-	// TLS says that it must log in over TLS.
-	TLS bool
+	// TLS says that it must log in over TLS, Certificate with a certificate besides.
+	TLS, Certificate bool
 }
 
 // RightsOf returns the rights that an account of the cluster is to have, by its name;
@@ -40,11 +40,11 @@ func RightsOf(user string) ([]string, bool) {
 func (l *Local) accountRights(ctx context.Context) ([]Rights, error) {
 	type row struct {
 		user, account, right string
-		tls                  bool
+		proof                string
 	}
 	rows, err := queryAll(ctx, l.db, func(rows *sql.Rows) (r row, err error) {
-		return r, rows.Scan(&r.user, &r.account, &r.right, &r.tls)
-	}, `SELECT u.User, CONCAT(QUOTE(u.User), '@', QUOTE(u.Host)) AS account, COALESCE(p.granted, ''), u.ssl_type <> ''
+		return r, rows.Scan(&r.user, &r.account, &r.right, &r.proof)
+	}, `SELECT u.User, CONCAT(QUOTE(u.User), '@', QUOTE(u.Host)) AS account, COALESCE(p.granted, ''), u.ssl_type
 		FROM mysql.user AS u LEFT JOIN (
 			SELECT GRANTEE, CONCAT(PRIVILEGE_TYPE, ' ON *.*') AS granted FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE <> 'USAGE'
 			UNION ALL SELECT GRANTEE, CONCAT(PRIVILEGE_TYPE, ' ON ', TABLE_SCHEMA, '.*') FROM information_schema.SCHEMA_PRIVILEGES
@@ -57,7 +57,7 @@ func (l *Local) accountRights(ctx context.Context) ([]Rights, error) {
 	var all []Rights
 	for _, r := range rows {
 		if len(all) == 0 || all[len(all)-1].Account != r.account {
-			all = append(all, Rights{Account: r.account, User: r.user, TLS: r.tls})
+			all = append(all, Rights{Account: r.account, User: r.user, TLS: r.proof != "", Certificate: r.proof == byCertificate.shown})
 		}
 		if one := &all[len(all)-1]; r.right != "" {
 			one.Granted = append(one.Granted, r.right)

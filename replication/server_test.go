@@ -294,15 +294,28 @@ func (s *server) source(follower, password string) replication.Source {
 
 func (s *server) remote(t testing.TB, user, password string) *replication.Remote {
 	t.Helper()
+	pair, err := tls.LoadX509KeyPair(shared.file("server.pem"), shared.file("server.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	r, err := replication.DialRemote(replication.RemoteOptions{
 		Server: s.name, Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)), User: user,
-		Password: func() (string, error) { return password, nil }, TLS: &tls.Config{RootCAs: shared.roots},
+		Password: func() (string, error) { return password, nil }, TLS: &tls.Config{RootCAs: shared.roots, Certificates: []tls.Certificate{pair}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Close() })
 	return r
+}
+
+// login logs in without a certificate.
+func (s *server) login(t testing.TB, user, password string) error {
+	t.Helper()
+	return replication.Login(t.Context(), replication.RemoteOptions{
+		Server: s.name, Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)), User: user,
+		Password: func() (string, error) { return password, nil }, TLS: &tls.Config{RootCAs: shared.roots},
+	})
 }
 
 func (s *server) read(t testing.TB) replication.Snapshot {

@@ -68,6 +68,7 @@ func RequiredVariables() []Variable {
 		{Name: "replica_sql_verify_checksum", Want: "ON", Live: true, Reason: "a damaged relay log must not be applied"},
 		{Name: "relay_log_recovery", Want: "OFF", Gate: true, Reason: "on, a restarting replica throws away transactions that it acknowledged"},
 		{Name: "skip_replica_start", Want: "ON", Gate: true, Reason: "a server must start harmless; only the daemon starts replication"},
+		{Name: "ssl_ca", Want: "", AnyBut: true, Reason: "the certificates of daemons and replicas are judged by it"},
 		{Name: "require_secure_transport", Want: "ON", Live: true, Reason: "passwords and data cross the network encrypted only"},
 	}
 }

@@ -19,6 +19,9 @@ import (
 const (
 	// certificatePoll is how often it is looked whether certificates have changed.
 	certificatePoll = time.Second
+	// certificateSoon is how soon it is looked again what mysqld has, while that is not
+	// known.
+	certificateSoon = 100 * time.Millisecond
 	// certificateRead is how often mysqld is asked where its own is, and how often it is
 	// tried again to have it take that.
 	certificateRead = 10 * time.Second
@@ -46,6 +49,9 @@ type certificates struct {
 
 	mu    sync.Mutex
 	shown []api.Certificate
+	// clientKnown: it has been read what mysqld can show to others.
+	own         replication.TLSFiles
+	clientKnown bool
 }
 
 // run watches until ctx ends.
@@ -56,12 +62,49 @@ func (c *certificates) run(ctx context.Context) error {
 		c.look()
 		if c.d.member != nil {
 			c.tellMysqld(ctx)
+			c.lookAtClient()
+		}
+		pause := tick.C
+		if _, known := c.client(); !known && c.d.member != nil {
+			pause = time.After(certificateSoon)
 		}
 		select {
-		case <-tick.C:
+		case <-pause:
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// client is the certificate that mysqld can show where it replicates or is cloned from,
+// empty where it has none for that; false while that has not been read.
+func (c *certificates) client() (replication.TLSFiles, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.own, c.clientKnown
+}
+
+// lookAtClient finds that out; a change is told to the others.
+func (c *certificates) lookAtClient() {
+	if c.readAt.IsZero() {
+		return
+	}
+	var now replication.TLSFiles
+	if c.of.Cert != "" {
+		one, err := certs.Look(c.of.Cert, c.of.CA)
+		if err != nil {
+			return // It may be being replaced at this moment.
+		}
+		if one.Client() {
+			now = c.of
+		}
+	}
+	c.mu.Lock()
+	changed := !c.clientKnown || c.own != now
+	c.own, c.clientKnown = now, true
+	c.mu.Unlock()
+	if changed {
+		c.d.elector.passwords.tell()
 	}
 }
 

@@ -52,7 +52,7 @@ func (m *memberRole) memberOptions(e *elector) member.Options {
 	return member.Options{
 		Server: cfg.Name, Local: m.local, RunFile: cfg.MySQL.RunFile, ProofFile: proofFile(cfg), ClosedFile: closedFile(cfg), RewindFile: rewindFile(cfg), CloneFile: cloneFile(cfg), LetGoFile: letGoFile(cfg), ServerDataDir: cfg.MySQL.DataDir, DataDir: cfg.DataDir, Board: m.d.bus, Servers: m.d.sources,
 		Executed: e.executed,
-		Replication: member.Replication{User: replication.ReplicationUser(cfg.Name), Password: e.passwords.replicating, CAFile: cfg.TLS.CA,
+		Replication: member.Replication{User: replication.ReplicationUser(cfg.Name), Password: e.passwords.replicating, Certificate: m.d.tls.client, CAFile: cfg.TLS.CA,
 			SourceHeartbeat: cfg.Timings.SourceHeartbeat, NetTimeout: cfg.Timings.ReplicaNetTimeout},
 		ProbeInterval: cfg.Timings.ProbeInterval, HeartbeatRow: cfg.Timings.HeartbeatRow, Detection: cfg.Timings.Detection,
 		FenceDeadline: cfg.Timings.FenceDeadline, Logger: m.d.log, Events: memberEvents{m.d.metrics, m.d},

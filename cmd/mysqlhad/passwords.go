@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -77,13 +78,14 @@ func (p *password) coming() string {
 	return p.now
 }
 
-// passwords are those of this host's accounts on all servers, and how they change: the
-// next ones are made here, the primary gives them to the accounts besides the present
+// passwords are those of this host's accounts, and how they change: the next ones are
+// made here, the primary gives them to the accounts on all servers besides the present
 // ones, this host takes them once every server knows them, and only then do the former
 // ones end. It is safe for concurrent use.
 type passwords struct {
 	d       *daemon
 	changed chan struct{}
+	control control // run's
 
 	mu                 sync.Mutex
 	probe, replication password
@@ -95,7 +97,7 @@ type passwords struct {
 
 // openPasswords reads them, and makes what is missing.
 func openPasswords(d *daemon) (*passwords, error) {
-	p := &passwords{d: d, changed: make(chan struct{}, 1), hashes: make(map[string]string)}
+	p := &passwords{d: d, changed: make(chan struct{}, 1), control: control{d: d}, hashes: make(map[string]string)}
 	var err error
 	if p.probe, err = openPassword(filepath.Join(d.cfg.DataDir, "probe.password")); err != nil {
 		return nil, err
@@ -105,12 +107,24 @@ func openPasswords(d *daemon) (*passwords, error) {
 			return nil, err
 		}
 	}
-	text, err := os.ReadFile(p.doneFile())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read which passwords were changed last: %w", err)
+	if p.done, err = readDone(p.doneFile()); err != nil {
+		return nil, err
 	}
-	p.done = strings.TrimSpace(string(text))
-	return p, nil
+	p.control.done, err = readDone(p.control.doneFile())
+	return p, err
+}
+
+// readDone reads which request was carried out last, empty for none.
+func readDone(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read which passwords were changed last: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+func writeDone(file string, asked *decide.RotationRequest) error {
+	return renameio.WriteFile(file, []byte(asked.ID+"\n"), 0o600)
 }
 
 func (p *passwords) doneFile() string { return filepath.Join(p.d.cfg.DataDir, "passwords.rotated") }
@@ -136,7 +150,24 @@ func (p *passwords) account() (a decide.Account, err error) {
 	if a.ProbeHash, err = p.hash(p.probe.coming()); err == nil && !a.Witness {
 		a.ReplicationHash, err = p.hash(p.replication.coming())
 	}
+	a.Certified = p.certified()
 	return a, err
+}
+
+// certified tells whether mysqld shows a certificate to others; until that is known it is
+// as it was.
+func (p *passwords) certified() bool {
+	if client, known := p.d.tls.client(); known {
+		return client.Cert != ""
+	}
+	if r := p.d.bus.State().Record; r != nil {
+		for _, a := range r.Accounts {
+			if a.Server == p.d.cfg.Name {
+				return a.Certified
+			}
+		}
+	}
+	return false
 }
 
 // hash is that of a password, under the mutex.
@@ -165,7 +196,7 @@ func (p *passwords) state() api.Passwords {
 	own, err := p.account()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := api.Passwords{Host: p.d.cfg.Name, Rotation: p.done, Pending: wanted != nil && wanted.ID != p.done || own.Former}
+	s := api.Passwords{Host: p.d.cfg.Name, Rotation: p.done, Pending: wanted != nil && wanted.ID != p.done || own.Former || p.control.pending.Load()}
 	if info, err := os.Stat(p.probe.path); err == nil {
 		s.Since = info.ModTime()
 	}
@@ -188,7 +219,7 @@ func (p *passwords) run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := p.step(ctx); err != nil && ctx.Err() == nil && told != err.Error() {
+		if err := errors.Join(p.step(ctx), p.control.follow(ctx, p.wanted())); err != nil && ctx.Err() == nil && told != err.Error() {
 			told = err.Error()
 			p.d.log.Warn("the accounts of this host have no new passwords yet", "reason", err)
 		}
@@ -202,23 +233,24 @@ func (p *passwords) step(ctx context.Context) error {
 	if err != nil || s.Record == nil || s.Record.Term == 0 {
 		return err
 	}
-	if !own.Former {
-		if wanted := p.wanted(); wanted == nil || wanted.ID == p.last() {
-			return nil
-		}
+	wanted := p.wanted()
+	at := slices.IndexFunc(s.Record.Accounts, func(a decide.Account) bool { return a.Server == own.Server })
+	switch {
+	case !own.Former && (at < 0 || wanted == nil || wanted.ID == p.last()):
+		return nil
+	case !own.Former:
 		return p.begin()
-	}
-	for _, a := range s.Record.Accounts {
-		if a.Server == own.Server && a != own {
-			return nil // The leader has not heard of them yet.
-		}
+	case at < 0:
+		return p.finish(wanted) // Nobody knows the present ones either.
+	case s.Record.Accounts[at] != own:
+		return nil // The leader has not heard of them yet.
 	}
 	for _, server := range p.d.servers() {
 		if err := p.known(ctx, server); err != nil {
 			return err
 		}
 	}
-	return p.finish(p.wanted())
+	return p.finish(wanted)
 }
 
 func (p *passwords) last() string {
@@ -265,7 +297,7 @@ func (p *passwords) finish(asked *decide.RotationRequest) error {
 	err := errors.Join(p.probe.take(), p.replication.take())
 	if err == nil && asked != nil {
 		p.done = asked.ID
-		err = renameio.WriteFile(p.doneFile(), []byte(asked.ID+"\n"), 0o600)
+		err = writeDone(p.doneFile(), asked)
 	}
 	p.mu.Unlock()
 	if err == nil {

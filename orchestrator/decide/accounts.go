@@ -30,16 +30,22 @@ func (d *decider) followAccounts() (Decision, bool) {
 			continue
 		}
 		if !r.Suspended && r.Durability != DurabilityAsync && d.countAcking(r.InSync) < r.RequiredAcks {
-			d.wait(CodePolicyWaits, a.Server, fmt.Sprintf("the accounts of %s shall have other passwords, and cannot get them while too few replicas acknowledge", a.Server), "bring the other servers back")
+			d.wait(CodePolicyWaits, a.Server, fmt.Sprintf("the accounts of %s shall be changed, and cannot be while too few replicas acknowledge", a.Server), "bring the other servers back")
 			return Decision{}, false
 		}
 		next := r.clone()
 		next.Accounts = slices.Clone(r.Accounts)
 		next.Accounts[i] = m.Account
-		detail := fmt.Sprintf("the accounts of %s get other passwords", a.Server)
-		if !m.Account.Former {
-			detail = fmt.Sprintf("the accounts of %s have one password each", a.Server)
+		what := "have one password each"
+		switch {
+		case m.Account.Former:
+			what = "get other passwords"
+		case m.Account.Certified && !a.Certified:
+			what = "ask for a certificate besides"
+		case a.Certified && !m.Account.Certified:
+			what = "ask for no certificate: that of its mysqld cannot be shown to others"
 		}
+		detail := fmt.Sprintf("the accounts of %s %s", a.Server, what)
 		return Decision{Reason: ReasonPolicyChanged, Detail: detail, Change: d.change(next, d.standing(next))}, true
 	}
 	return Decision{}, false

@@ -114,6 +114,9 @@ type Account struct {
 	// Former says that the passwords that they had before stay good besides: its
 	// daemon still uses those.
 	Former bool `json:"former,omitempty"`
+	// Certified says that its server shows a certificate where it replicates or is
+	// cloned from, so that its password alone is of no use.
+	Certified bool `json:"certified,omitempty"`
 }
 
 // SpecAt is a spec with the revision etcd gave it.

@@ -133,6 +133,7 @@ func controlSQL(user, password string) []string {
 		"SET SESSION sql_log_bin = 0",
 		"CREATE USER IF NOT EXISTS " + account + by,
 		"ALTER USER " + account + by + " ACCOUNT UNLOCK PASSWORD EXPIRE NEVER",
+		"ALTER USER " + account + " DISCARD OLD PASSWORD", // A donor's may have come along.
 	}
 	for _, g := range grants() {
 		statements = append(statements, fmt.Sprintf(g, account))
