@@ -112,7 +112,7 @@ func (d *decider) unfitFor(name string) (problems []string) {
 		}
 	}
 	switch errant, known := d.errantNow(name); {
-	case d.reachable(name) && !known && r.Durability != DurabilityAsync:
+	case !known && d.unjudged(name):
 		say("it is not known whether %s has transactions that never came from %s", name, r.Primary)
 	case !errant.IsEmpty():
 		say("%s", d.whyErrant(name))
@@ -130,6 +130,13 @@ func (d *decider) unfitFor(name string) (problems []string) {
 		say("%d other servers can be reached, and %d must acknowledge to %s", others, r.RequiredAcks, name)
 	}
 	return problems
+}
+
+// unjudged tells whether it is not known, at this moment, what a server has beyond the
+// primary: the next answers of both will tell.
+func (d *decider) unjudged(name string) bool {
+	_, known := d.errantNow(name)
+	return !known && d.reachable(name) && d.Record.Durability != DurabilityAsync
 }
 
 // unfitNow says what speaks against any switchover now.
@@ -176,7 +183,11 @@ func (d *decider) switchover() (Decision, bool) {
 	if age := d.now.Sub(q.At); age > RequestLives || age < -RequestLives {
 		problems = append(problems, fmt.Sprintf("it was asked for %s ago", age.Round(time.Second)))
 	}
-	if young := min(d.now.Sub(d.LeadingSince), d.now.Sub(q.At)) < transient; young && len(problems) > 0 && len(best) > 0 {
+	patience := transient
+	if len(problems) == 1 && d.unjudged(next.Plan.Candidate) {
+		patience += catchUpPatience // It may have been waited for something else until now.
+	}
+	if young := d.now.Sub(d.LeadingSince) < transient || d.now.Sub(q.At) < patience; young && len(problems) > 0 && len(best) > 0 {
 		d.wait(CodePolicyWaits, next.Plan.Candidate, "a switchover was asked for, and waits a moment: "+strings.Join(problems, "; "), "")
 		return Decision{}, false
 	}

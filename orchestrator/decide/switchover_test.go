@@ -161,6 +161,14 @@ func TestACandidateIsWaitedForBeforeWritesAre(t *testing.T) {
 	if c.settle(); c.Record.Plan == nil {
 		t.Error("it is waited for, for ever")
 	}
+	// Having waited for that is no reason to refuse what one more answer will tell.
+	for age, answered := range map[time.Duration]int{5 * time.Second: 0, 14 * time.Second: 1} {
+		c = asked(t, func(c *table) { c.live("b", func(l *Live) { l.Executed = none }) })
+		c.Policy.Switchover.At = c.now.Add(-age)
+		if c.decide(); len(c.Record.Answered) != answered || c.Record.Plan != nil {
+			t.Errorf("after %s: answered %v, the plan %+v", age, c.Record.Answered, c.Record.Plan)
+		}
+	}
 }
 
 func TestWithoutANameTheBestReplicaIsTaken(t *testing.T) {
