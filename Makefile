@@ -25,7 +25,7 @@ STEPS := 2000000
 # soak, calm: for how long.
 MINUTES := 60
 
-.PHONY: help build mysqld vet unit integration test check-security simulate faults soak calm demo bench-failover bench-rejoin bench-switchover clean
+.PHONY: help build mysqld vet unit integration test check-security check-monitoring simulate faults soak calm demo bench-failover bench-rejoin bench-switchover clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,7 +38,7 @@ mysqld: ## find or fetch a mysqld and print its path
 
 vet: ## go vet and staticcheck
 	go vet ./...
-	go vet -tags security ./integration
+	go vet -tags security,monitoring ./integration
 	go run $(STATICCHECK) ./...
 
 unit: ## all tests that need no mysqld, with the race detector
@@ -57,6 +57,10 @@ check-security: ## attackers, captures on every link, rotation, firewalls, units
 	@command -v tcpdump >/dev/null && [ -x /lib/systemd/systemd ] || { echo "tcpdump and systemd are needed: apt-get install tcpdump systemd" >&2; exit 1; }
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags security -timeout 20m -v \
 	  -run 'TestSecurity|TestTheAuthorityIsReplaced|TestPasswordsAreReplaced|TestThePorts|TestAFlood|TestNobodyLocks|TestTheRulesFollow' ./integration | grep -v -e '^=== ' -e 'sandbox: '
+
+check-monitoring: ## the rules by promtool, and a real Prometheus that watches a failover (Debian's prometheus is fetched)
+	go test -count=1 ./metrics ./deploy/prometheus
+	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags monitoring -timeout 20m -v -run TestMonitoring ./integration | grep -v -e '^=== ' -e 'sandbox: '
 
 simulate: ## random schedules against the write contract, and the rules broken on purpose: STEPS=2000000 SEED=
 	SIMULATE_STEPS=$(STEPS) $(if $(SEED),SIMULATE_SEED=$(SEED)) go test -count=1 -v -timeout 30m \

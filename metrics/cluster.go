@@ -1,7 +1,9 @@
 package metrics
 
 import (
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,7 +29,12 @@ type cluster struct {
 	paused        prometheus.Gauge
 	openPlan      *prometheus.GaugeVec
 	waits         *prometheus.GaugeVec
+	durability    *prometheus.GaugeVec
+	suspended     prometheus.Gauge
 	leaseRenewals *prometheus.CounterVec
+	leaseTook     prometheus.Histogram
+	leaseMargin   prometheus.GaugeFunc
+	leaseUntil    atomic.Pointer[time.Time]
 	waitsMu       sync.Mutex
 	waitsKnown    map[decide.Code]bool
 }
@@ -47,9 +54,16 @@ func newCluster() *cluster {
 		paused:        gauge("paused", "1 while automation is paused, by this daemon's copy of the settings, else 0."),
 		openPlan:      gauges("open_plan", "1 for the kind of the plan that is open, else 0.", "kind"),
 		waits:         gauges("waits", "How many things the latest decision waits for or finds wrong, by code; 0 everywhere but at the leader.", "code"),
+		durability:    gauges("durability", "1 for what the record promises of a commit, else 0; see suspended for what is in force.", "promise"),
+		suspended:     gauge("suspended", "1 while the primary acknowledges commits that no replica has, because the settings let it, else 0."),
 		leaseRenewals: counters("lease_renewals_total", "Renewals of this daemon's leases in etcd, by result.", "result"),
 		waitsKnown:    map[decide.Code]bool{},
 	}
+	c.leaseTook = prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "lease_renewal_seconds",
+		Help:    "How long a renewal of this daemon's lease took, the linearizable read of the record included: etcd's latency as the daemon feels it.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}})
+	c.leaseMargin = prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: "lease_margin_seconds",
+		Help: "For how long this daemon's lease is good without another renewal; negative when it has run out, NaN before the first."}, c.margin)
 	for _, reason := range decide.FailoverReasons() {
 		c.failovers.WithLabelValues(string(reason), resultCompleted)
 		c.failovers.WithLabelValues(string(reason), resultAbandoned)
@@ -64,7 +78,7 @@ func newCluster() *cluster {
 }
 
 func (c *cluster) all() []prometheus.Collector {
-	return []prometheus.Collector{c.failovers, c.phases, c.term, c.leader, c.ticks, c.inSync, c.requiredAcks, c.paused, c.openPlan, c.waits, c.leaseRenewals}
+	return []prometheus.Collector{c.failovers, c.phases, c.term, c.leader, c.ticks, c.inSync, c.requiredAcks, c.paused, c.openPlan, c.waits, c.durability, c.suspended, c.leaseRenewals, c.leaseTook, c.leaseMargin}
 }
 
 func (c *cluster) setPlan(p *decide.Plan) {
@@ -82,6 +96,10 @@ func (r *Registry) SetRecord(record *decide.Record) {
 	r.cluster.inSync.Set(float64(len(record.InSync)))
 	r.cluster.requiredAcks.Set(float64(record.RequiredAcks))
 	r.cluster.setPlan(record.Plan)
+	for _, d := range decide.Durabilities() {
+		r.cluster.durability.WithLabelValues(string(d)).Set(bit(record.Durability == d))
+	}
+	r.cluster.suspended.Set(bit(record.Suspended))
 }
 
 // SetPaused reports whether automation is paused.
@@ -132,13 +150,25 @@ func (r *Registry) FailoverEnded(h decide.History) {
 	}
 }
 
-// LeaseRenewed counts one attempt to renew a lease; err is nil for a success.
-func (r *Registry) LeaseRenewed(err error) {
-	result := "ok"
-	if err != nil {
-		result = "failed"
+// LeaseRenewed reports a renewal of the daemon's lease, when it was sent, and for how long
+// from then on the lease is good.
+func (r *Registry) LeaseRenewed(sentAt time.Time, good time.Duration) {
+	until := sentAt.Add(good)
+	r.cluster.leaseUntil.Store(&until)
+	r.cluster.leaseRenewals.WithLabelValues("ok").Inc()
+	r.cluster.leaseTook.Observe(time.Since(sentAt).Seconds())
+}
+
+// LeaseLost counts a lease that could not be renewed.
+func (r *Registry) LeaseLost(error) { r.cluster.leaseRenewals.WithLabelValues("failed").Inc() }
+
+// margin is for how long the lease is good yet, in seconds.
+func (c *cluster) margin() float64 {
+	until := c.leaseUntil.Load()
+	if until == nil {
+		return math.NaN()
 	}
-	r.cluster.leaseRenewals.WithLabelValues(result).Inc()
+	return time.Until(*until).Seconds()
 }
 
 func bit(b bool) float64 {

@@ -1,8 +1,10 @@
 package metrics_test
 
 import (
+	"context"
 	"errors"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -22,10 +24,11 @@ var _ redirect.Observer = observer{}
 func busy() *metrics.Registry {
 	r := metrics.New("v1.2.3")
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	r.SetRecord(&decide.Record{Term: 7, InSync: []string{"db2", "db3"}, RequiredAcks: 1, Plan: &decide.Plan{Kind: decide.PlanRemove}})
+	r.SetRecord(&decide.Record{Term: 7, InSync: []string{"db2", "db3"}, RequiredAcks: 1, Durability: decide.DurabilityAvailable, Suspended: true, Plan: &decide.Plan{Kind: decide.PlanRemove}})
 	r.SetPaused(true)
 	r.SetLeader(true)
 	r.SetRole("primary")
+	r.SetErrant(2)
 	r.SetWaits([]decide.Wait{{Code: decide.CodeServerDown, Server: "db2"}, {Code: decide.CodeServerDown, Server: "db3"}})
 	r.FailoverEnded(decide.History{Result: "completed", Plan: decide.Plan{Kind: decide.PlanFailover, Reason: decide.ReasonSilent, Marks: []decide.Mark{
 		{Name: "revoke", At: at}, {Name: "promote", At: at.Add(40 * time.Millisecond)},
@@ -33,8 +36,8 @@ func busy() *metrics.Registry {
 	}}})
 	r.FailoverEnded(decide.History{Result: "abandoned: db1 is back", Plan: decide.Plan{Kind: decide.PlanFailover, Reason: decide.ReasonSilent}})
 	r.FailoverEnded(decide.History{Result: "completed", Plan: decide.Plan{Kind: decide.PlanRemove, Reason: decide.ReasonReplicaAbsent}})
-	r.LeaseRenewed(nil)
-	r.LeaseRenewed(errors.New("timed out"))
+	r.LeaseRenewed(time.Now().Add(-time.Second), time.Hour)
+	r.LeaseLost(errors.New("timed out"))
 	r.SetLive(decide.Live{Answers: true, OpenTerm: 7, CommitAge: 250 * time.Millisecond, LagTransactions: 3, Attached: 2})
 	r.WatchServer("sql", "db2")
 	r.Probed("sql", "db2", time.Millisecond, decide.FailureNone)
@@ -54,6 +57,17 @@ func busy() *metrics.Registry {
 	o.HoldEnded(redirect.WritePort, time.Second, redirect.HoldConnected)
 	o.Refused(redirect.ReadPort, redirect.RefusedMaxSessions)
 	o.ReadFellBack()
+	r.ReadMysqld(func(_ context.Context, status, variables []string) (map[string]float64, error) {
+		figures := map[string]float64{}
+		for i, name := range status {
+			figures[name] = float64(i)
+		}
+		for i, name := range variables {
+			figures["@"+name] = float64(i)
+		}
+		return figures, nil
+	})
+	r.WatchHost(map[string]string{"data": os.TempDir()})
 	return r
 }
 
@@ -98,7 +112,8 @@ func TestEachReportIsShown(t *testing.T) {
 		`mysqlha_waits{code="server-down"} 2`,
 		`mysqlha_failovers_total{reason="silent",result="completed"} 1`, `mysqlha_failovers_total{reason="silent",result="abandoned"} 1`,
 		`mysqlha_failover_phase_seconds_count{phase="revoke"} 1`, `mysqlha_failover_phase_seconds_sum{phase="total"} 0.24`,
-		`mysqlha_lease_renewals_total{result="failed"} 1`,
+		`mysqlha_lease_renewals_total{result="failed"} 1`, `mysqlha_lease_renewal_seconds_bucket{le="2.5"} 1`, `mysqlha_lease_renewal_seconds_bucket{le="0.5"} 0`, `mysqlha_lease_margin_seconds 359`,
+		`mysqlha_durability{promise="available"} 1`, `mysqlha_durability{promise="async"} 0`, `mysqlha_suspended 1`, `mysqlha_errant_transactions 2`,
 		`mysqlha_replica_lag_seconds NaN`, `mysqlha_replica_lag_transactions 3`, `mysqlha_commit_age_seconds 0.25`,
 		`mysqlha_probe_duration_seconds_count{probe="sql",server="db2"} 1`,
 		`mysqlha_probe_failures_total{kind="silent",probe="sql",server="db2"} 1`, `mysqlha_probe_failures_total{kind="refused",probe="sql",server="db2"} 0`,

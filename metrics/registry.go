@@ -24,6 +24,8 @@ type Registry struct {
 	watch      *watch
 	redirect   *redirect
 	api        *endpoint
+	mysqld     *mysqld
+	host       *hostMetrics
 }
 
 // New returns the metrics of a daemon of that version. What has closed sets of
@@ -34,8 +36,8 @@ func New(version string) *Registry {
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	r.prometheus.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.cluster, r.server, r.watch, r.redirect = newCluster(), newServer(), newWatch(), newRedirect()
-	r.api = newEndpoint()
-	for _, group := range [][]prometheus.Collector{r.cluster.all(), r.server.all(), r.watch.all(), r.redirect.all(), r.api.all()} {
+	r.api, r.mysqld, r.host = newEndpoint(), newMysqld(), newHost()
+	for _, group := range [][]prometheus.Collector{r.cluster.all(), r.server.all(), r.watch.all(), r.redirect.all(), r.api.all(), {r.mysqld, r.host}} {
 		r.prometheus.MustRegister(group...)
 	}
 	return r

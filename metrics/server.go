@@ -22,6 +22,7 @@ type server struct {
 	diskFree        prometheus.Gauge
 	dataSize        *prometheus.GaugeVec
 	cloneSize       *prometheus.GaugeVec
+	errant          prometheus.Gauge
 }
 
 func newServer() *server {
@@ -37,6 +38,7 @@ func newServer() *server {
 		diskFree:        gauge("disk_free_bytes", "Bytes that may still be written to the file system of the local server's data; NaN where that is not known."),
 		dataSize:        gauges("data_directory_bytes", "What the files in the local server's data directory take on the disk: data, or binary and relay logs.", "kind"),
 		cloneSize:       gauges("clone_bytes", "Bytes of the clone under way that replaces the local server's data: done, and in total as estimated; 0 for none.", "state"),
+		errant:          gauge("errant_transactions", "Transactions that the local server has and its primary has not, as far as the leader has judged: somebody wrote on a replica, or a former primary came back with more."),
 	}
 	s.lag.Set(math.NaN())
 	s.commitAge.Set(math.NaN())
@@ -46,7 +48,7 @@ func newServer() *server {
 }
 
 func (s *server) all() []prometheus.Collector {
-	return []prometheus.Collector{s.up, s.role, s.lag, s.lagTransactions, s.attached, s.openTerm, s.commitAge, s.commitPending, s.diskFree, s.dataSize, s.cloneSize}
+	return []prometheus.Collector{s.up, s.role, s.lag, s.lagTransactions, s.attached, s.openTerm, s.commitAge, s.commitPending, s.diskFree, s.dataSize, s.cloneSize, s.errant}
 }
 
 func (s *server) setRole(role string) {
@@ -57,6 +59,9 @@ func (s *server) setRole(role string) {
 
 // SetRole reports the role of this host's server: primary, replica or none.
 func (r *Registry) SetRole(role string) { r.server.setRole(role) }
+
+// SetErrant reports how many transactions the local server has that its primary has not.
+func (r *Registry) SetErrant(n uint64) { r.server.errant.Set(float64(n)) }
 
 // SetLive reports the figures of this host's server.
 func (r *Registry) SetLive(l decide.Live) {

@@ -59,6 +59,11 @@ func emptyServer(t *testing.T, a *server) {
 		!s.SemiSync.SourceInstalled || !s.SemiSync.ReplicaInstalled || s.SemiSync.SourceEnabled || s.ServerID != 1 {
 		t.Fatalf("read %+v", s)
 	}
+	figures, err := a.local.Figures(ctx, []string{"Com_select", "Questions", "Nothing", "Rpl_semi_sync_source_status"}, []string{"max_connections", "datadir"})
+	do(t, "figures", err)
+	if len(figures) != 3 || figures["Com_select"] < 1 || figures["Questions"] < figures["Com_select"] || figures["@max_connections"] < 1 {
+		t.Errorf("figures are %v", figures)
+	}
 	wantError(t, "start a receiver without a source", a.local.StartReceiver(ctx), replication.ErrNotConfigured)
 	do(t, "stop a receiver without a source", a.local.StopReceiver(ctx))
 	do(t, "reset replication without a source", a.local.ResetReplica(ctx))

@@ -49,7 +49,7 @@ type certificates struct {
 
 	mu    sync.Mutex
 	shown []api.Certificate
-	// clientKnown: it has been read what mysqld can show to others.
+	// own is what mysqld can show to others, once that is known.
 	own         replication.TLSFiles
 	clientKnown bool
 }

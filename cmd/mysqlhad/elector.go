@@ -215,12 +215,12 @@ func (e *elector) register(ctx context.Context, proven func(r decide.Record, sen
 			read = r
 		},
 		OnRenewed: func(sentAt time.Time) {
-			e.d.metrics.LeaseRenewed(nil)
+			e.d.metrics.LeaseRenewed(sentAt, cfg.Timings.MemberLease)
 			if read != nil && proven != nil {
 				proven(*read, sentAt)
 			}
 		},
-		OnLost: e.d.metrics.LeaseRenewed, Logger: e.d.log,
+		OnLost: e.d.metrics.LeaseLost, Logger: e.d.log,
 	})
 }
 
@@ -238,6 +238,7 @@ func (e *elector) observe(ctx context.Context) error {
 		e.d.metrics.SetRecord(s.Record)
 		e.d.metrics.SetPaused(s.Policy.Paused(time.Now()) != nil)
 		e.d.metrics.SetRole(string(e.role(s.Record)))
+		e.d.metrics.SetErrant(s.Specs[e.d.cfg.Name].Errant.Count())
 		if e.d.member != nil {
 			e.d.metrics.SetLive(e.d.member.member.Live())
 		}

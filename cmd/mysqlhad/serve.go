@@ -134,6 +134,7 @@ func (d *daemon) run(asked context.Context) error {
 	if d.member != nil {
 		defer d.member.close()
 	}
+	d.watchFigures()
 	if d.cfg.API.Listen != "" {
 		server, err := d.newServer()
 		if err != nil {

@@ -1,0 +1,214 @@
+package grafana_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// write has the dashboards be written instead of compared.
+var write = flag.Bool("write", false, "write the dashboards")
+
+// panel is one picture; of are its queries with the names of their lines.
+type panel struct {
+	title, help, unit string
+	of                [][2]string
+	kind              string // timeseries unless given
+	signed            bool   // it may be below zero
+}
+
+type row struct {
+	title  string
+	panels []panel
+}
+
+type dashboard struct {
+	file, title string
+	// variables are what one chooses above, each with the query for its values.
+	variables [][2]string
+	rows      []row
+}
+
+func line(expr, name string) [][2]string { return [][2]string{{expr, name}} }
+
+func dashboards() []dashboard {
+	c, s := `cluster="$cluster"`, `cluster="$cluster", instance="$instance"`
+	clusters := [2]string{"cluster", "label_values(mysqlha_term, cluster)"}
+	instances := [2]string{"instance", `label_values(mysqlha_term{cluster="$cluster"}, instance)`}
+	return []dashboard{
+		{file: "fleet.json", title: "mysqlha: fleet", rows: []row{{"All clusters", []panel{
+			{title: "Clusters that take writes", help: "1 for each cluster with an open server.", kind: "stat", of: line(`max by (cluster) (mysqlha_open_term > bool 0)`, "{{cluster}}")},
+			{title: "Replicas in sync beyond those that must acknowledge", help: "0: the next loss stops writes.", kind: "stat", of: line(`max by (cluster) (mysqlha_in_sync_replicas) - max by (cluster) (mysqlha_required_acks)`, "{{cluster}}")},
+			{title: "Failovers", help: "Within a day.", kind: "stat", of: line(`sum by (cluster) (increase(mysqlha_failovers_total{result="completed"}[1d]))`, "{{cluster}}")},
+			{title: "QPS", unit: "reqps", of: line(`cluster:mysqlha_questions:rate1m`, "{{cluster}}")},
+			{title: "Lag", help: "Of the slowest replica.", unit: "s", of: line(`max by (cluster) (mysqlha_replica_lag_seconds)`, "{{cluster}}")},
+			{title: "Certificates", help: "Until the first one ends.", unit: "s", kind: "stat", of: line(`min by (cluster) (mysqlha_certificate_expiry_timestamp_seconds) - time()`, "{{cluster}}")},
+		}}}},
+		{file: "cluster.json", title: "mysqlha: cluster", variables: [][2]string{clusters}, rows: []row{
+			{"Now", []panel{
+				{title: "Term", kind: "stat", of: line(`max(mysqlha_term{`+c+`})`, "term")},
+				{title: "Primary", help: "Which server takes writes.", kind: "stat", of: line(`mysqlha_open_term{`+c+`} > 0`, "{{instance}}")},
+				{title: "Leader", kind: "stat", of: line(`mysqlha_leader{`+c+`} == 1`, "{{instance}}")},
+				{title: "In sync", help: "And how many of them must acknowledge.", kind: "stat", of: [][2]string{{`max(mysqlha_in_sync_replicas{` + c + `})`, "in sync"}, {`max(mysqlha_required_acks{` + c + `})`, "must acknowledge"}}},
+				{title: "Acknowledges alone", help: "1 while commits are lost with the primary.", kind: "stat", of: line(`max(mysqlha_suspended{`+c+`})`, "suspended")},
+				{title: "What is waited for", help: "By code; mysqlha explain CODE.", of: line(`sum by (code) (mysqlha_waits{`+c+`}) > 0`, "{{code}}")},
+			}},
+			{"Writes and reads", []panel{
+				{title: "QPS", unit: "reqps", of: line(`server:mysqlha_questions:rate1m{`+c+`}`, "{{instance}}")},
+				{title: "Reads and writes", unit: "reqps", of: [][2]string{{`cluster:mysqlha_reads:rate1m{` + c + `}`, "reads"}, {`cluster:mysqlha_writes:rate1m{` + c + `}`, "writes"}}},
+				{title: "Oldest waiting commit", help: "The daemon's own on the open primary.", unit: "s", of: line(`mysqlha_commit_pending_seconds{`+c+`}`, "{{instance}}")},
+				{title: "Wait for acknowledgements", help: "Of one commit, in the mean.", unit: "s", of: line(`server:mysqlha_semisync_wait_seconds:mean1m{`+c+`}`, "{{instance}}")},
+			}},
+			{"Replicas", []panel{
+				{title: "Lag", unit: "s", of: line(`mysqlha_replica_lag_seconds{`+c+`}`, "{{instance}}")},
+				{title: "Transactions to apply", of: line(`mysqlha_replica_lag_transactions{`+c+`}`, "{{instance}}")},
+				{title: "Attached", help: "Replicas that can acknowledge, at the primary.", of: line(`mysqlha_semisync_attached_replicas{`+c+`}`, "{{instance}}")},
+				{title: "Errant transactions", of: line(`mysqlha_errant_transactions{`+c+`}`, "{{instance}}")},
+			}},
+			{"Control", []panel{
+				{title: "Probes", help: "How long they take, 99 of 100.", unit: "s", of: line(`histogram_quantile(0.99, sum by (probe, server, le) (rate(mysqlha_probe_duration_seconds_bucket{`+c+`}[1m])))`, "{{probe}} {{server}}")},
+				{title: "Failed probes", unit: "reqps", of: line(`sum by (probe, server, kind) (rate(mysqlha_probe_failures_total{`+c+`}[1m])) > 0`, "{{probe}} {{server}} {{kind}}")},
+				{title: "Renewals of leases", help: "etcd's latency, 99 of 100.", unit: "s", of: line(`histogram_quantile(0.99, sum by (instance, le) (rate(mysqlha_lease_renewal_seconds_bucket{`+c+`}[1m])))`, "{{instance}}")},
+				{title: "Margin of leases", unit: "s", signed: true, of: line(`mysqlha_lease_margin_seconds{`+c+`}`, "{{instance}}")},
+				{title: "Refused requests", unit: "reqps", of: line(`sum by (reason) (rate(mysqlha_api_refusals_total{`+c+`}[5m])) > 0`, "{{reason}}")},
+			}},
+		}},
+		{file: "failovers.json", title: "mysqlha: failovers", variables: [][2]string{clusters}, rows: []row{{"What happened", []panel{
+			{title: "Term", help: "Each step is a new primary.", of: line(`max(mysqlha_term{`+c+`})`, "term")},
+			{title: "Who was open", help: "In which term.", of: line(`mysqlha_open_term{`+c+`}`, "{{instance}}")},
+			{title: "Failovers", of: line(`sum by (reason, result) (increase(mysqlha_failovers_total{`+c+`}[5m])) > 0`, "{{reason}}: {{result}}")},
+			{title: "Phases", help: "In the mean of those in range.", unit: "s", kind: "bargauge", of: line(`sum by (phase) (increase(mysqlha_failover_phase_seconds_sum{`+c+`}[$__range])) / sum by (phase) (increase(mysqlha_failover_phase_seconds_count{`+c+`}[$__range]))`, "{{phase}}")},
+			{title: "Fences", of: line(`sum by (instance, cause) (increase(mysqlha_fences_total{`+c+`}[5m])) > 0`, "{{instance}}: {{cause}}")},
+			{title: "Time to fence", help: "95 of 100.", unit: "s", of: line(`histogram_quantile(0.95, sum by (cause, le) (increase(mysqlha_fence_seconds_bucket{`+c+`}[1h])))`, "{{cause}}")},
+			{title: "Ways back", of: line(`sum by (instance, way) (increase(mysqlha_rejoins_total{`+c+`}[5m])) > 0`, "{{instance}}: {{way}}")},
+			{title: "Sessions that waited at redirectors", of: line(`sum by (port) (mysqlha_redirect_held_connections{`+c+`})`, "{{port}}")},
+			{title: "How long they waited", help: "95 of 100.", unit: "s", of: line(`histogram_quantile(0.95, sum by (outcome, le) (increase(mysqlha_redirect_hold_seconds_bucket{`+c+`}[5m])))`, "{{outcome}}")},
+			{title: "Late ticks of the leader", unit: "s", of: line(`histogram_quantile(0.99, sum by (le) (rate(mysqlha_leader_tick_late_seconds_bucket{`+c+`}[1m])))`, "99 of 100")},
+		}}}},
+		{file: "server.json", title: "mysqlha: server", variables: [][2]string{clusters, instances}, rows: []row{
+			{"mysqld", []panel{
+				{title: "Up", kind: "stat", of: line(`mysqlha_mysqld_up{`+s+`}`, "up")},
+				{title: "Statements", unit: "reqps", of: line(`rate(mysqlha_mysqld_statements_total{`+s+`}[1m])`, "{{kind}}")},
+				{title: "Slow queries", unit: "reqps", of: line(`rate(mysqlha_mysqld_slow_queries_total{`+s+`}[1m])`, "slow")},
+				{title: "Sessions", of: [][2]string{{`mysqlha_mysqld_threads{` + s + `}`, "{{state}}"}, {`mysqlha_mysqld_connections_limit{` + s + `}`, "limit"}}},
+				{title: "Failed connections", unit: "reqps", of: [][2]string{{`rate(mysqlha_mysqld_connections_failed_total{` + s + `}[1m])`, "{{reason}}"}, {`rate(mysqlha_mysqld_sessions_aborted_total{` + s + `}[1m])`, "went away"}}},
+				{title: "Buffer pool", unit: "bytes", of: line(`mysqlha_mysqld_buffer_pool_bytes{`+s+`}`, "{{state}}")},
+				{title: "Pages that had to be read", help: "Of those that were asked for.", unit: "percentunit", of: line(`rate(mysqlha_mysqld_buffer_pool_reads_total{`+s+`, from="disk"}[1m]) / ignoring (from) rate(mysqlha_mysqld_buffer_pool_reads_total{`+s+`, from="pool"}[1m])`, "from disk")},
+				{title: "Row locks", help: "Seconds that were waited in each.", unit: "s", of: line(`rate(mysqlha_mysqld_row_lock_wait_seconds_total{`+s+`}[1m])`, "waited")},
+				{title: "Rows", unit: "reqps", of: line(`rate(mysqlha_mysqld_rows_total{`+s+`}[1m])`, "{{done}}")},
+				{title: "Clients' traffic", unit: "Bps", of: line(`rate(mysqlha_mysqld_network_bytes_total{`+s+`}[1m])`, "{{direction}}")},
+				{title: "Data and logs", unit: "bytes", of: line(`mysqlha_data_directory_bytes{`+s+`}`, "{{kind}}")},
+			}},
+			{"Host", []panel{
+				{title: "Processor", unit: "percentunit", of: line(`server:mysqlha_cpu:busy1m{`+s+`}`, "busy")},
+				{title: "Memory", unit: "bytes", of: line(`mysqlha_host_memory_bytes{`+s+`}`, "{{state}}")},
+				{title: "Volumes", help: "How full they are.", unit: "percentunit", of: line(`1 - mysqlha_host_volume_bytes{`+s+`, state="free"} / ignoring (state) mysqlha_host_volume_bytes{`+s+`, state="size"}`, "{{volume}}")},
+				{title: "Latency of disks", unit: "s", of: line(`rate(mysqlha_host_disk_seconds_total{`+s+`}[1m]) / rate(mysqlha_host_disk_operations_total{`+s+`}[1m])`, "{{volume}} {{direction}}")},
+				{title: "Traffic of disks", unit: "Bps", of: line(`rate(mysqlha_host_disk_bytes_total{`+s+`}[1m])`, "{{volume}} {{direction}}")},
+				{title: "Network", unit: "Bps", of: line(`rate(mysqlha_host_network_bytes_total{`+s+`}[1m])`, "{{interface}} {{direction}}")},
+				{title: "Pressure", help: "Share of the time in which somebody waited.", unit: "percentunit", of: line(`rate(mysqlha_host_pressure_seconds_total{`+s+`}[1m])`, "{{resource}} {{stalled}}")},
+				{title: "Clock", unit: "s", signed: true, of: line(`mysqlha_host_clock_offset_seconds{`+s+`}`, "off by")},
+			}},
+		}},
+	}
+}
+
+// source is the data source that one chooses.
+var source = map[string]string{"type": "prometheus", "uid": "${source}"}
+
+// render makes what Grafana imports.
+func (d dashboard) render() ([]byte, error) {
+	variables := []any{map[string]any{"name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus"}}
+	for _, v := range d.variables {
+		variables = append(variables, map[string]any{"name": v[0], "type": "query", "datasource": source, "query": v[1], "refresh": 2, "sort": 1})
+	}
+	var panels []any
+	y, id := 0, 0
+	for _, r := range d.rows {
+		id++
+		panels = append(panels, map[string]any{"id": id, "type": "row", "title": r.title, "gridPos": map[string]int{"x": 0, "y": y, "w": 24, "h": 1}})
+		y++
+		for i, p := range r.panels {
+			id++
+			panels = append(panels, p.render(id, i%3*8, y+i/3*7))
+		}
+		y += (len(r.panels) + 2) / 3 * 7
+	}
+	return json.MarshalIndent(map[string]any{"title": d.title, "uid": strings.NewReplacer(": ", "-").Replace(d.title), "tags": []string{"mysqlha"}, "schemaVersion": 38, "refresh": "5s",
+		"time": map[string]string{"from": "now-1h", "to": "now"}, "templating": map[string]any{"list": variables}, "panels": panels}, "", "  ")
+}
+
+func (p panel) render(id, x, y int) map[string]any {
+	kind := p.kind
+	if kind == "" {
+		kind = "timeseries"
+	}
+	var targets []any
+	for i, q := range p.of {
+		targets = append(targets, map[string]any{"refId": string(rune('A' + i)), "expr": q[0], "legendFormat": q[1], "datasource": source, "instant": kind != "timeseries"})
+	}
+	defaults := map[string]any{"unit": p.unit}
+	if !p.signed {
+		defaults["min"] = 0
+	}
+	return map[string]any{"id": id, "type": kind, "title": p.title, "description": p.help, "datasource": source, "targets": targets,
+		"gridPos": map[string]int{"x": x, "y": y, "w": 8, "h": 7}, "fieldConfig": map[string]any{"defaults": defaults, "overrides": []any{}}}
+}
+
+func TestTheDashboardsAreWhatIsWritten(t *testing.T) {
+	for _, d := range dashboards() {
+		text, err := d.render()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, '\n')
+		if *write {
+			if err := os.WriteFile(d.file, text, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if have, err := os.ReadFile(d.file); err != nil || string(have) != string(text) {
+			t.Errorf("%s is not what is written here: go test ./deploy/grafana -write (%v)", d.file, err)
+		}
+	}
+}
+
+// Prometheus itself judges the queries: as rules, with what Grafana would put in.
+func TestEveryQueryIsOne(t *testing.T) {
+	known, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorded, err := os.ReadFile("../prometheus/mysqlha.rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rules strings.Builder
+	rules.WriteString("groups:\n  - name: queries\n    rules:\n")
+	queries := 0
+	for _, d := range dashboards() {
+		for _, r := range d.rows {
+			for _, p := range r.panels {
+				for _, q := range p.of {
+					queries++
+					fmt.Fprintf(&rules, "      - record: q%d\n        expr: %q\n", queries, strings.ReplaceAll(q[0], "$__range", "1h"))
+					for _, name := range regexp.MustCompile(`(\w+:)?mysqlha_\w+(:\w+)?`).FindAllString(q[0], -1) {
+						bare := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")
+						if !strings.Contains(string(known), "| `"+bare+"` |") && !strings.Contains(string(recorded), "record: "+name+"\n") {
+							t.Errorf("%s, %s: nobody exports %s", d.title, p.title, name)
+						}
+					}
+				}
+			}
+		}
+	}
+	if queries < 40 {
+		t.Fatalf("only %d queries", queries)
+	}
+	checkRules(t, rules.String())
+}
