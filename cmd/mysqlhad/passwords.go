@@ -16,6 +16,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/mysqlha/mysqlha/api"
+	"github.com/mysqlha/mysqlha/bus"
 	"github.com/mysqlha/mysqlha/certs"
 	"github.com/mysqlha/mysqlha/config"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
@@ -28,6 +29,8 @@ const (
 	nextSuffix = ".next"
 	// rotationPoll is how often it is looked whether passwords shall change.
 	rotationPoll = time.Second
+	// takeApart is how long after another host one goes over to its new passwords.
+	takeApart = 3 * time.Second
 	// loginTimeout bounds one login to see whether a password is known.
 	loginTimeout = 3 * time.Second
 )
@@ -86,6 +89,8 @@ type passwords struct {
 	d       *daemon
 	changed chan struct{}
 	control control // run's
+	// turnSince is since when nobody before this host goes over to new passwords; run's.
+	turnSince time.Time
 
 	mu                 sync.Mutex
 	probe, replication password
@@ -250,7 +255,27 @@ func (p *passwords) step(ctx context.Context) error {
 			return err
 		}
 	}
+	if !p.mayTake(s, at) {
+		return nil
+	}
 	return p.finish(wanted)
+}
+
+// mayTake tells whether it is this host's turn to go over to its new passwords, by the
+// order of the record: its receiver connects anew, and where those of all replicas do at
+// once nobody acknowledges. The host before it must have been done for a while; one that
+// does not live is not waited for.
+func (p *passwords) mayTake(s *bus.State, at int) bool {
+	for _, a := range s.Record.Accounts[:at] {
+		if _, lives := s.Members[a.Server]; lives && a.Former {
+			p.turnSince = time.Time{}
+			return false
+		}
+	}
+	if p.turnSince.IsZero() {
+		p.turnSince = time.Now()
+	}
+	return at == 0 || time.Since(p.turnSince) > takeApart
 }
 
 func (p *passwords) last() string {
@@ -293,6 +318,7 @@ func (p *passwords) known(ctx context.Context, server decide.Server) error {
 // finish takes the new passwords into use; the former ones end when the leader hears of
 // it.
 func (p *passwords) finish(asked *decide.RotationRequest) error {
+	p.turnSince = time.Time{}
 	p.mu.Lock()
 	err := errors.Join(p.probe.take(), p.replication.take())
 	if err == nil && asked != nil {
