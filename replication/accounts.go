@@ -221,8 +221,7 @@ func (l *Local) sessionsOf(ctx context.Context, users []string) ([]accountSessio
 	for i, u := range users {
 		args[i] = u
 	}
-	marks := strings.TrimSuffix(strings.Repeat("?, ", len(users)), ", ")
 	return queryAll(ctx, l.db, func(rows *sql.Rows) (s accountSession, err error) {
 		return s, rows.Scan(&s.id, &s.dumps)
-	}, "SELECT PROCESSLIST_ID, COALESCE(PROCESSLIST_COMMAND LIKE 'Binlog Dump%', FALSE) FROM performance_schema.threads WHERE CONNECTION_TYPE IS NOT NULL AND PROCESSLIST_USER IN ("+marks+")", args...)
+	}, "SELECT PROCESSLIST_ID, COALESCE(PROCESSLIST_COMMAND LIKE 'Binlog Dump%', FALSE) FROM performance_schema.threads WHERE CONNECTION_TYPE IS NOT NULL AND PROCESSLIST_USER IN ("+marks(len(users))+")", args...)
 }

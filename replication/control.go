@@ -23,9 +23,8 @@ func (l *Local) HasPassword(ctx context.Context, hash string) (has bool, err err
 
 // GivePassword lets another password, told by its hash, open the account that this is
 // logged in with; the present one stays good besides. None of it is written to the binary
-// log. A server with
-// super_read_only refuses it, unless unlock has that be off meanwhile; read_only, which
-// then must be on, is not touched.
+// log. A server with super_read_only refuses it, unless unlock has that be off meanwhile;
+// read_only, which then must be on, is not touched.
 func (l *Local) GivePassword(ctx context.Context, hash string, unlock bool) error {
 	return l.alterOwn(ctx, "give the daemon's account a password", unlock, "ALTER USER CURRENT_USER() IDENTIFIED WITH caching_sha2_password AS ? RETAIN CURRENT PASSWORD", hash)
 }

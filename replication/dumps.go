@@ -61,11 +61,7 @@ func (l *Local) EndDump(ctx context.Context, id int64) error {
 	if l.dumps.asked(id, time.Now()) > dumpPatience {
 		statement = "KILL CONNECTION ?"
 	}
-	err := l.exec(ctx, "end a replica's session", statement, id)
-	if serverErrno(err) == errNoSuchThread {
-		return nil
-	}
-	return err
+	return l.kill(ctx, statement, id)
 }
 
 // dumpEnds remembers which sessions were asked to end, and since when.

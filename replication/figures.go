@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"strconv"
-	"strings"
 )
 
 // Figures reads status and system variables that are numbers, by their names, the latter
@@ -27,7 +26,7 @@ func (l *Local) numbers(ctx context.Context, to map[string]float64, prefix, show
 		args[i] = name
 	}
 	pairs, err := queryAll(ctx, l.db, func(rows *sql.Rows) (p pair, err error) { return p, rows.Scan(&p.name, &p.value) },
-		show+" WHERE Variable_name IN ("+strings.TrimSuffix(strings.Repeat("?, ", len(names)), ", ")+")", args...)
+		show+" WHERE Variable_name IN ("+marks(len(names))+")", args...)
 	if err != nil {
 		return l.wrap("read figures", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -165,6 +166,9 @@ func (l *Local) execOrKill(ctx context.Context, doing, query string, args ...any
 	defer cancel()
 	return errors.Join(err, l.KillSession(short, id))
 }
+
+// marks are the placeholders of a list of n values.
+func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
 
 // row reads one row of one statement.
 func (l *Local) row(ctx context.Context, doing, query string, args []any, dest ...any) error {

@@ -12,7 +12,11 @@ import (
 // error. A session whose commit waits for an acknowledgement loses its client
 // and goes on waiting. A replica's session is ended by EndDump.
 func (l *Local) KillSession(ctx context.Context, id int64) error {
-	err := l.exec(ctx, "end a session", "KILL CONNECTION ?", id)
+	return l.kill(ctx, "KILL CONNECTION ?", id)
+}
+
+func (l *Local) kill(ctx context.Context, statement string, id int64) error {
+	err := l.exec(ctx, "end a session", statement, id)
 	if serverErrno(err) == errNoSuchThread {
 		return nil
 	}
