@@ -15,11 +15,15 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/mysqlha/mysqlha/api"
+	"github.com/mysqlha/mysqlha/bus"
 	"github.com/mysqlha/mysqlha/certs"
 	"github.com/mysqlha/mysqlha/deploy/sandbox"
 	"github.com/mysqlha/mysqlha/election"
 	"github.com/mysqlha/mysqlha/integration/harness"
+	"github.com/mysqlha/mysqlha/orchestrator/decide"
 	"github.com/mysqlha/mysqlha/replication"
 )
 
@@ -263,6 +267,7 @@ func TestPasswordsAreReplacedUnderLoad(t *testing.T) {
 		}
 	}
 	controlRenewed(t, s, control, passwords("control"))
+	movedInTurn(t, s, before, 2)
 	now := passwords("probe", "replication")
 	for of, was := range former {
 		kind, server, _ := strings.Cut(of, " ")
@@ -303,6 +308,74 @@ func TestPasswordsAreReplacedUnderLoad(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	l.Check()
+}
+
+// The same where a single replica is all that acknowledges: no statement about an account
+// waits for an acknowledgement while that one connects anew, or it could not log in.
+func TestPasswordsAreReplacedWithASingleReplica(t *testing.T) {
+	s := harness.Start(t, sandbox.Options{Servers: 2})
+	l := harness.Writers(t, s, 8)
+	before, running := record(t, s), processes(t, s)
+	const rounds = 3
+	for round := range rounds {
+		if out, err := mysqlha(t, s, "accounts", "rotate"); err != nil || !strings.Contains(out, "The accounts of 3 hosts have new passwords") {
+			t.Fatalf("round %d: %v\n%s", round, err, out)
+		}
+	}
+	movedInTurn(t, s, before, rounds)
+	awaitCluster(t, s, "all is well", sandbox.Settled)
+	if now := processes(t, s); !slices.Equal(now, running) {
+		t.Errorf("processes were\n%s\nand are\n%s", strings.Join(running, "\n"), strings.Join(now, "\n"))
+	}
+	undisturbed(t, s, l, before)
+	l.Check()
+}
+
+// movedInTurn sees, by the versions of the record since one, that each host went over to
+// new passwords once a round, one at a time, and that no accounts changed meanwhile.
+func movedInTurn(t *testing.T, s *sandbox.Sandbox, since decide.Record, rounds int) {
+	t.Helper()
+	etcd, keys := dialEtcd(t, s)
+	var versions [][]decide.Account // The newest first.
+	for revision := int64(0); ; {
+		got, err := etcd.Get(t.Context(), keys.Record(), clientv3.WithRev(revision))
+		if err != nil || len(got.Kvs) != 1 {
+			t.Fatalf("the record at revision %d: %v, %v", revision, got, err)
+		}
+		r, err := bus.DecodeRecord(got.Kvs[0].Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		versions = append(versions, r.Accounts)
+		if r.Version <= since.Version {
+			break
+		}
+		revision = got.Kvs[0].ModRevision - 1
+	}
+	slices.Reverse(versions)
+	moves, moving := make(map[string]int), ""
+	for n, now := range versions[1:] {
+		for i, a := range now {
+			was := versions[n][i]
+			switch {
+			case a == was:
+			case moving != "" && moving != a.Server:
+				t.Errorf("the accounts of %s changed while %s went over to its new passwords", a.Server, moving)
+			case a.Moving:
+				moves[a.Server]++
+				moving = a.Server
+			case was.Moving && !a.Former:
+				moving = ""
+			case was.Former && !a.Former:
+				t.Errorf("%s went over to its new passwords without being let", a.Server)
+			}
+		}
+	}
+	for _, a := range versions[0] {
+		if moves[a.Server] != rounds {
+			t.Errorf("%s went over to new passwords %d times", a.Server, moves[a.Server])
+		}
+	}
 }
 
 // controlRenewed sees that each server's own account has a password that it had not, and

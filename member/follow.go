@@ -74,7 +74,11 @@ func (w *worker) follow(ctx context.Context) error {
 	if err := w.local().StartReceiver(ctx); err != nil {
 		return err
 	}
-	return w.step("receive", func() error { return w.awaitReceiving(ctx) })
+	if err := w.step("receive", func() error { return w.awaitReceiving(ctx) }); err != nil {
+		return err
+	}
+	w.m.receivedWith.Store(w.m.attachedWith.Load())
+	return nil
 }
 
 func (w *worker) rotate(ctx context.Context) error {
@@ -176,6 +180,14 @@ func (m *Member) freshLogin() bool {
 	was := m.attachedWith.Load()
 	c, known := m.o.Replication.Certificate()
 	return was == nil || !known || *was == login{m.o.Replication.Password(), c.Cert, c.Key}
+}
+
+// ReceivesAnew tells whether the receiver has connected to its source with the password
+// and the certificate of the moment.
+func (m *Member) ReceivesAnew() bool {
+	with := m.receivedWith.Load()
+	c, known := m.o.Replication.Certificate()
+	return with != nil && known && *with == login{m.o.Replication.Password(), c.Cert, c.Key}
 }
 
 const (

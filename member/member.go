@@ -133,6 +133,8 @@ type Member struct {
 	// attachedWith is how the receiver logs in at its source, nil while that is not
 	// known.
 	attachedWith atomic.Pointer[login]
+	// receivedWith is how it logged in when it was last seen to receive.
+	receivedWith atomic.Pointer[login]
 	// rewindAt is of the rewind that was counted last, or when this daemon began;
 	// the poller's.
 	rewindAt time.Time

@@ -29,8 +29,9 @@ const (
 	nextSuffix = ".next"
 	// rotationPoll is how often it is looked whether passwords shall change.
 	rotationPoll = time.Second
-	// takeApart is how long after another host one goes over to its new passwords.
-	takeApart = 3 * time.Second
+	// moveDeadline is how long others wait for a receiver that goes over to new
+	// passwords and does not get through.
+	moveDeadline = 30 * time.Second
 	// loginTimeout bounds one login to see whether a password is known.
 	loginTimeout = 3 * time.Second
 )
@@ -83,17 +84,19 @@ func (p *password) coming() string {
 
 // passwords are those of this host's accounts, and how they change: the next ones are
 // made here, the primary gives them to the accounts on all servers besides the present
-// ones, this host takes them once every server knows them, and only then do the former
-// ones end. It is safe for concurrent use.
+// ones, this host takes them once every server knows them and the leader lets it, and
+// only when its receiver has connected with them do the former ones end. It is safe for
+// concurrent use.
 type passwords struct {
 	d       *daemon
 	changed chan struct{}
 	control control // run's
-	// turnSince is since when nobody before this host goes over to new passwords; run's.
-	turnSince time.Time
 
 	mu                 sync.Mutex
 	probe, replication password
+	// ready: every server knows the next ones. movedAt is when they were taken.
+	ready   bool
+	movedAt time.Time
 	// done is the request that was carried out last.
 	done string
 	// hashes are those of passwords that were asked for, since one takes milliseconds.
@@ -149,30 +152,58 @@ func (p *passwords) replicating() string {
 
 // account is what others are to know of them.
 func (p *passwords) account() (a decide.Account, err error) {
+	recorded, _ := p.recorded(p.d.bus.State())
+	arrived := p.arrived()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	a = decide.Account{Server: p.d.cfg.Name, Witness: p.d.cfg.HasRole(config.RoleWitness), Former: p.probe.next != "" || p.replication.next != ""}
 	if a.ProbeHash, err = p.hash(p.probe.coming()); err == nil && !a.Witness {
 		a.ReplicationHash, err = p.hash(p.replication.coming())
 	}
-	a.Certified = p.certified()
+	a.Certified = p.certified(recorded)
+	a.Moving = a.Former && p.ready
+	if gone := a; err == nil && !a.Former && recorded.Moving {
+		// Taken, by this daemon or by the one before it.
+		if gone.Former, gone.Moving = true, true; gone == recorded && !arrived {
+			if p.movedAt.IsZero() {
+				p.movedAt = time.Now()
+			}
+			if time.Since(p.movedAt) < moveDeadline {
+				return gone, nil
+			}
+		}
+	}
 	return a, err
+}
+
+// recorded is this host's account as the record has it; false where it has none.
+func (p *passwords) recorded(s *bus.State) (decide.Account, bool) {
+	if s.Record == nil {
+		return decide.Account{}, false
+	}
+	at := slices.IndexFunc(s.Record.Accounts, func(a decide.Account) bool { return a.Server == p.d.cfg.Name })
+	if at < 0 {
+		return decide.Account{}, false
+	}
+	return s.Record.Accounts[at], true
+}
+
+// arrived tells whether no receiver of this host has yet to connect with its passwords.
+func (p *passwords) arrived() bool {
+	if p.d.member == nil {
+		return true
+	}
+	spec, known := p.d.bus.State().Specs[p.d.cfg.Name]
+	return known && spec.Goal != decide.GoalFollow || p.d.member.member.ReceivesAnew()
 }
 
 // certified tells whether mysqld shows a certificate to others; until that is known it is
 // as it was.
-func (p *passwords) certified() bool {
+func (p *passwords) certified(recorded decide.Account) bool {
 	if client, known := p.d.tls.client(); known {
 		return client.Cert != ""
 	}
-	if r := p.d.bus.State().Record; r != nil {
-		for _, a := range r.Accounts {
-			if a.Server == p.d.cfg.Name {
-				return a.Certified
-			}
-		}
-	}
-	return false
+	return recorded.Certified
 }
 
 // hash is that of a password, under the mutex.
@@ -205,10 +236,8 @@ func (p *passwords) state() api.Passwords {
 	if info, err := os.Stat(p.probe.path); err == nil {
 		s.Since = info.ModTime()
 	}
-	if r := p.d.bus.State().Record; err == nil && r != nil {
-		for _, a := range r.Accounts {
-			s.Pending = s.Pending || a.Server == own.Server && a != own
-		}
+	if recorded, there := p.recorded(p.d.bus.State()); err == nil && there {
+		s.Pending = s.Pending || recorded != own
 	}
 	return s
 }
@@ -239,43 +268,42 @@ func (p *passwords) step(ctx context.Context) error {
 		return err
 	}
 	wanted := p.wanted()
-	at := slices.IndexFunc(s.Record.Accounts, func(a decide.Account) bool { return a.Server == own.Server })
+	recorded, there := p.recorded(s)
 	switch {
-	case !own.Former && (at < 0 || wanted == nil || wanted.ID == p.last()):
+	case !own.Former && !there:
 		return nil
-	case !own.Former:
+	case !own.Former && recorded == own:
+		if wanted == nil || wanted.ID == p.last() {
+			return nil
+		}
 		return p.begin()
-	case at < 0:
-		return p.finish(wanted) // Nobody knows the present ones either.
-	case s.Record.Accounts[at] != own:
-		return nil // The leader has not heard of them yet.
+	case !there:
+		return p.take(wanted) // Nobody knows the present ones either.
+	case recorded != own:
+		p.tell()
+		return nil // The leader has not heard of them yet, or others come first.
+	case own.Moving && p.taken():
+		return nil // The receiver connects.
+	case own.Moving:
+		return p.take(wanted)
 	}
 	for _, server := range p.d.servers() {
 		if err := p.known(ctx, server); err != nil {
 			return err
 		}
 	}
-	if !p.mayTake(s, at) {
-		return nil
-	}
-	return p.finish(wanted)
+	p.mu.Lock()
+	p.ready = true
+	p.mu.Unlock()
+	p.tell()
+	return nil
 }
 
-// mayTake tells whether it is this host's turn to go over to its new passwords, by the
-// order of the record: its receiver connects anew, and where those of all replicas do at
-// once nobody acknowledges. The host before it must have been done for a while; one that
-// does not live is not waited for.
-func (p *passwords) mayTake(s *bus.State, at int) bool {
-	for _, a := range s.Record.Accounts[:at] {
-		if _, lives := s.Members[a.Server]; lives && a.Former {
-			p.turnSince = time.Time{}
-			return false
-		}
-	}
-	if p.turnSince.IsZero() {
-		p.turnSince = time.Now()
-	}
-	return at == 0 || time.Since(p.turnSince) > takeApart
+// taken tells whether no passwords are left to be taken.
+func (p *passwords) taken() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.probe.next == "" && p.replication.next == ""
 }
 
 func (p *passwords) last() string {
@@ -315,11 +343,11 @@ func (p *passwords) known(ctx context.Context, server decide.Server) error {
 	return nil
 }
 
-// finish takes the new passwords into use; the former ones end when the leader hears of
-// it.
-func (p *passwords) finish(asked *decide.RotationRequest) error {
-	p.turnSince = time.Time{}
+// take has the new passwords be in use; the former ones end when the leader hears that
+// the receiver has connected with them.
+func (p *passwords) take(asked *decide.RotationRequest) error {
 	p.mu.Lock()
+	p.ready, p.movedAt = false, time.Now()
 	err := errors.Join(p.probe.take(), p.replication.take())
 	if err == nil && asked != nil {
 		p.done = asked.ID

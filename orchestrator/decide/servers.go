@@ -144,7 +144,7 @@ func (d *decider) followServers() (Decision, bool) {
 		next := r.clone()
 		next.Servers, next.ID = d.Configured, d.planID(PlanBootstrap)
 		return Decision{Reason: ReasonPolicyChanged, Detail: "the servers of the configuration are those of the record from now on", Change: &Change{Record: &next}}, true
-	case d.Policy == nil || d.Policy.Servers == nil || d.Statuses[r.Primary].OpenTerm != r.Term:
+	case d.Policy == nil || d.Policy.Servers == nil || d.Statuses[r.Primary].OpenTerm != r.Term || d.moving("") != "":
 		return Decision{}, false
 	}
 	for _, s := range d.Policy.Servers {

@@ -114,6 +114,11 @@ type Account struct {
 	// Former says that the passwords that they had before stay good besides: its
 	// daemon still uses those.
 	Former bool `json:"former,omitempty"`
+	// Moving says, where the daemon registers it, that the new passwords are known
+	// everywhere and it would go over to them, for which its server's receiver
+	// connects anew; and where the record says so, that it may, and no accounts change
+	// until it has.
+	Moving bool `json:"moving,omitempty"`
 	// Certified says that its server shows a certificate where it replicates or is
 	// cloned from, so that its password alone is of no use.
 	Certified bool `json:"certified,omitempty"`
