@@ -22,6 +22,9 @@ FAULT := kill
 # simulate: how many events for the judgement, and the first seed.
 STEPS := 2000000
 
+# demo: anything to have it stay up, with its status page.
+STAY :=
+
 # soak, calm: for how long.
 MINUTES := 60
 
@@ -58,7 +61,8 @@ check-security: ## attackers, captures on every link, rotation, firewalls, units
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags security -timeout 20m -v \
 	  -run 'TestSecurity|TestTheAuthorityIsReplaced|TestPasswordsAreReplaced|TestThePorts|TestAFlood|TestNobodyLocks|TestTheRulesFollow' ./integration | grep -v -e '^=== ' -e 'sandbox: '
 
-check-monitoring: ## the rules by promtool, and a real Prometheus that watches a failover (Debian's prometheus is fetched)
+check-monitoring: ## the rules by promtool, and a real Prometheus and a real browser that watch a failover (Debian's prometheus is fetched; chromium)
+	@command -v chromium >/dev/null || { echo "chromium is needed: apt-get install chromium" >&2; exit 1; }
 	go test -count=1 ./metrics ./deploy/prometheus
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags monitoring -timeout 20m -v -run TestMonitoring ./integration | grep -v -e '^=== ' -e 'sandbox: '
 
@@ -75,8 +79,8 @@ soak: build ## random faults for MINUTES=60 SEED=, likewise
 calm: build ## full load of 64 clients for MINUTES= without any fault, in which nothing may be moved
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go run ./integration/soak -calm -writers 64 -minutes $(MINUTES)
 
-demo: build ## a cluster on this machine that loses its primary before your eyes
-	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld bin/mysqlha sandbox demo
+demo: build ## a cluster on this machine that loses its primary before your eyes: STAY=1 (and its status page)
+	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld bin/mysqlha sandbox demo $(if $(STAY),--stay)
 
 bench-failover: build ## measure failovers: N=20 SEED= POOL= FAULT=kill|stop
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go run ./integration/benchfailover \

@@ -113,12 +113,19 @@ func (g guarded) files(name string) certs.Files {
 // ask makes one request on a connection of its own.
 func (g guarded) ask(method, path, certificate, token, body string) (*http.Response, string) {
 	g.t.Helper()
+	return g.askWith(http.Header{}, method, path, certificate, token, body)
+}
+
+// askWith likewise, with headers.
+func (g guarded) askWith(headers http.Header, method, path, certificate, token, body string) (*http.Response, string) {
+	g.t.Helper()
 	transport := &http.Transport{TLSClientConfig: certs.ClientConfig(g.files(certificate), "127.0.0.1")}
 	defer transport.CloseIdleConnections()
 	request, err := http.NewRequestWithContext(g.t.Context(), method, "https://"+g.address+path, strings.NewReader(body))
 	if err != nil {
 		g.t.Fatal(err)
 	}
+	request.Header = headers
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}

@@ -33,7 +33,7 @@ const (
 // Refusals are all reasons for which something is refused.
 func Refusals() []string {
 	codes := []decide.Code{decide.CodeBadRequest, decide.CodeNotFound, decide.CodeMethodNotAllowed, decide.CodeCertificateNeeded,
-		decide.CodeRoleNeeded, decide.CodeTokenRefused, decide.CodeTooLarge}
+		decide.CodeRoleNeeded, decide.CodeTokenRefused, decide.CodeCrossOrigin, decide.CodeTooLarge}
 	all := []string{refusedConnection, refusedHandshake}
 	for _, code := range codes {
 		all = append(all, string(code))

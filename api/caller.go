@@ -92,6 +92,28 @@ func (h *handler) refusal(r *http.Request, who Caller, what need) (Problem, bool
 		Detail: fmt.Sprintf("%s is for %s, and you are %s", doing, strings.Join(names, ", "), who)}, true
 }
 
+// CallerAnswer is whom the endpoint takes a caller for, and what he may do.
+type CallerAnswer struct {
+	// Name and Role are proven, empty where nothing is.
+	Name string `json:"name"`
+	Role string `json:"role"`
+	// Reads and Changes tell whether he may look, and ask for changes.
+	Reads   bool `json:"reads"`
+	Changes bool `json:"changes"`
+}
+
+// caller tells a caller whom he is taken for.
+func (h *handler) caller(w http.ResponseWriter, r *http.Request, _ Caller) {
+	who, err := h.callerOf(r)
+	if err != nil {
+		refuseToken(w, r, err)
+		return
+	}
+	_, noReads := h.refusal(r, who, reading)
+	_, noChanges := h.refusal(r, who, changing)
+	write(w, r, http.StatusOK, CallerAnswer{Name: who.Name, Role: who.Role.Short(), Reads: !noReads, Changes: !noChanges})
+}
+
 // sign writes into a request by whom it was made. A daemon hands on what others have
 // asked it for; of everybody else the name that was proven comes first.
 func sign[Want any](want *Want, who Caller) {

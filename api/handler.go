@@ -114,15 +114,29 @@ func (h *handler) serve(op operation, w *recorder, r *http.Request) {
 		defer func() { h.audit(r, who, kept.Bytes(), w, began) }()
 	}
 	if err != nil {
-		w.Header().Set("WWW-Authenticate", "Bearer")
-		writeProblem(w, r, Problem{Status: http.StatusUnauthorized, Code: decide.CodeTokenRefused, Detail: err.Error()})
+		refuseToken(w, r, err)
 		return
+	}
+	if op.needs == changing {
+		// A browser shows a certificate of its user whoever's page asks for it.
+		if err := sameOrigin.Check(r); err != nil {
+			writeProblem(w, r, Problem{Status: http.StatusForbidden, Code: decide.CodeCrossOrigin, Detail: "a page from elsewhere asked a browser for this"})
+			return
+		}
 	}
 	if p, refused := h.refusal(r, who, op.needs); refused {
 		writeProblem(w, r, p)
 		return
 	}
 	op.serve(w, r, who)
+}
+
+// sameOrigin refuses what a browser was asked for by another's page.
+var sameOrigin = http.NewCrossOriginProtection()
+
+func refuseToken(w http.ResponseWriter, r *http.Request, err error) {
+	w.Header().Set("WWW-Authenticate", "Bearer")
+	writeProblem(w, r, Problem{Status: http.StatusUnauthorized, Code: decide.CodeTokenRefused, Detail: err.Error()})
 }
 
 // tell tells the metrics of an answer.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mysqlha/mysqlha/api/page"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
 )
 
@@ -85,6 +87,8 @@ func (h *handler) operations() []operation {
 		{path: "/readiness", summary: "Whether the daemon reaches etcd and knows the cluster.", answer: Check{}, check: true, serve: h.readiness},
 		read("/v1/cluster", "All that this daemon knows of the cluster.", nil, func(ctx context.Context, _ url.Values) (Cluster, error) { return b.Cluster(ctx) }),
 		read("/v1/history", "The terms and plans that have ended.", limitQuery{}, h.history),
+		read("/v1/recent", "What servers did in the last hour: statements, lag, and when nobody took writes.", recentQuery{}, h.recent),
+		{path: "/v1/caller", needs: anyone, summary: "Whom the endpoint takes the caller for, and what he may do.", answer: CallerAnswer{}, serve: h.caller},
 		{path: "/v1/member", needs: reading, summary: "The figures of the server beside this daemon.", answer: decide.Live{}, serve: h.live},
 		read("/v1/certificates", "The certificates of this host, and whom it trusts.", nil, func(ctx context.Context, _ url.Values) (Certificates, error) { return b.Certificates(ctx) }),
 		read("/v1/accounts", "How far the accounts of this host have come with new passwords.", nil, func(ctx context.Context, _ url.Values) (Passwords, error) { return b.Passwords(ctx) }),
@@ -117,11 +121,24 @@ func (h *handler) operations() []operation {
 		alias.path = path
 		ops = append(ops, alias)
 	}
+	for _, f := range page.Files() {
+		ops = append(ops, operation{path: f.Path, summary: "The status page: " + f.Type + ".", media: f.Type, serve: servePage(f)})
+	}
 	if h.options.Metrics != nil {
 		ops = append(ops, operation{path: "/metrics", needs: reading, summary: "Metrics for Prometheus.", media: "text/plain",
 			serve: func(w http.ResponseWriter, r *http.Request, _ Caller) { h.options.Metrics.ServeHTTP(w, r) }})
 	}
 	return ops
+}
+
+// servePage serves a file of the status page. It says nothing of the cluster, and so is for
+// anyone.
+func servePage(f page.File) serveFunc {
+	return func(w http.ResponseWriter, r *http.Request, _ Caller) {
+		w.Header().Set("Content-Security-Policy", page.Policy)
+		w.Header().Set("Content-Type", f.Type)
+		writeRaw(w, r, http.StatusOK, bytes.TrimSuffix(f.Body, []byte("\n")))
+	}
 }
 
 // check is a check of the server beside the daemon.

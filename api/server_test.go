@@ -574,3 +574,7 @@ func TestWhatWasKeptIsSentToWhoHasACertificate(t *testing.T) {
 		}
 	}
 }
+
+func (w *world) Recent(_ context.Context, server string, since time.Time) ([]Recent, error) {
+	return []Recent{{Server: server, Samples: []Sample{{At: since.UnixMilli() + 1}}, Interruptions: []Interruption{}}}, w.err
+}

@@ -188,6 +188,9 @@ type Backend interface {
 	OpenKept(ctx context.Context, server, name string) (io.ReadCloser, error)
 	// History returns at most limit ended terms and plans, the newest first.
 	History(ctx context.Context, limit int) ([]decide.History, error)
+	// Recent returns what a server did lately, after a moment; that of all servers where
+	// the name is empty, each with its problem where it has one.
+	Recent(ctx context.Context, server string, since time.Time) ([]Recent, error)
 	// Ready returns nil once etcd is reachable and the first copy is loaded,
 	// and otherwise says what is missing.
 	Ready(ctx context.Context) error

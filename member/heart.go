@@ -45,7 +45,7 @@ func (h *heart) beat(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		acked := err == nil
+		acked, answered := err == nil, time.Now()
 		if acked {
 			err = h.proves(ctx)
 		}
@@ -56,6 +56,9 @@ func (h *heart) beat(ctx context.Context) {
 			}
 			if acked {
 				s.m.committed.Store(&begun)
+				if since, missed := s.pulse.acknowledged(answered); missed {
+					s.interrupted(InterruptedByStall, since, answered)
+				}
 			}
 		})
 		if err != nil && !errors.Is(err, errAlone) && ctx.Err() == nil {

@@ -100,6 +100,10 @@ type Events interface {
 	// primary's data, Cloned how long a clone took.
 	Rejoined(way string)
 	Cloned(took time.Duration)
+	// Interrupted is told that writes may have gone without an answer, for which of the
+	// causes, from the last acknowledged heartbeat, whose time is its primary's, until
+	// this server took writes again.
+	Interrupted(cause string, since, until time.Time)
 }
 
 // Member is the daemon beside one mysqld.

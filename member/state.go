@@ -61,6 +61,8 @@ type state struct {
 	shutAt time.Time
 	// errand is under way, nil for none.
 	errand *errand
+	// pulse finds interruptions of writes.
+	pulse pulse
 	// weakened: the open server was found not to wait for replicas.
 	weakened bool
 	// proofAt is the proof that the gate was told of last.
@@ -72,7 +74,7 @@ type state struct {
 }
 
 func newState(ctx context.Context, m *Member) *state {
-	return &state{m: m, ctx: ctx, weakened: m.terms.now().Weakened}
+	return &state{m: m, ctx: ctx, pulse: pulse{period: m.o.HeartbeatRow}, weakened: m.terms.now().Weakened}
 }
 
 // stop ends worker and heart and waits for them.
@@ -186,6 +188,9 @@ func (s *state) polled(p polled) {
 	s.snap, s.snapAt, s.answers, s.answeredAt = p.snap, p.at, true, time.Now()
 	s.commitRead, s.locked = p.committed, p.locked
 	s.heartbeat, s.heartbeatKnown = p.heartbeat, p.heartbeatKnown
+	if p.heartbeatKnown && s.spec.Goal != decide.GoalPrimary { // Else it may be its own.
+		s.pulse.heard(p.at.Add(-p.heartbeat))
+	}
 	s.lookAtWaiting(p.at)
 	if s.checked != s.proc.StartID {
 		s.check()
@@ -235,6 +240,7 @@ func (s *state) adopt() {
 		return
 	}
 	control := s.controlAt
+	s.pulse.last = time.Time{} // Whether writes were interrupted meanwhile is not known.
 	s.opened(t.Opened.Term)
 	// What is not proven since the last daemon is not proven, but for what this one
 	// has proved while it did not know of it.
@@ -255,8 +261,18 @@ func (s *state) opened(term uint64) {
 	s.openTerm, s.fenced = term, false
 	now := time.Now()
 	s.controlAt, s.commitAt = now, now
+	if since, known := s.pulse.opened(now); known {
+		s.interrupted(InterruptedByTerm, since, now)
+	}
 	s.startHeart(term)
 	s.m.log.Info("open for writes", "term", term)
+}
+
+// interrupted tells that nobody is known to have taken writes for a while.
+func (s *state) interrupted(cause string, since, until time.Time) {
+	if s.m.o.Events != nil {
+		s.m.o.Events.Interrupted(cause, since, until)
+	}
 }
 
 // conforms tells whether the last poll agrees with a spec that is done.

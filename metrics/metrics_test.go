@@ -48,6 +48,8 @@ func busy() *metrics.Registry {
 	r.Rejoined("rewound")
 	r.Cloned(9 * time.Second)
 	r.Fenced("no proof", 20*time.Millisecond, 5*time.Second)
+	r.WatchInterruptions([]string{"new-term"})
+	r.Interrupted("new-term", time.Unix(100, 0), time.Unix(100, 400e6))
 	o := metrics.NewRedirectObserver[redirect.Port, redirect.Cause, redirect.HoldOutcome, redirect.RefuseReason](r)
 	o.SessionOpened(redirect.WritePort, "db1")
 	o.SessionOpened(redirect.WritePort, "db1")

@@ -16,6 +16,7 @@ type watch struct {
 	fencing  *prometheus.HistogramVec
 	unproven *prometheus.HistogramVec
 	rejoins  *prometheus.CounterVec
+	unserved *prometheus.HistogramVec
 	cloning  prometheus.Histogram
 	hooks    *prometheus.CounterVec
 	ends     *prometheus.GaugeVec
@@ -31,6 +32,8 @@ func newWatch() *watch {
 			[]float64{.005, .01, .025, .05, .1, .2, .4, .8, 1.6, 3.2}, "cause"),
 		unproven: histograms("fence_since_proof_seconds", "The time from the last proof that the local server was the primary of the newest term until it was fenced and proven not writable, by cause.",
 			[]float64{.25, .5, 1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 30}, "cause"),
+		unserved: histograms("write_unavailability_seconds", "For how long nobody is known to have taken writes, by cause: from the last acknowledged heartbeat, one of which is committed every half second, until the local server opened a new term, or acknowledged the next where one was missed. The clocks of two hosts are compared for a new term.",
+			[]float64{.1, .2, .3, .4, .5, .6, .7, .8, 1, 1.5, 2, 3, 5, 10, 30, 60, 300}, "cause"),
 		rejoins: counters("rejoins_total", "What was done to let the local server come back with the primary's data, by way: what it had beyond that was rewound, could not be, or was replaced by a clone.", "way"),
 		ends:    gauges("certificate_expiry_timestamp_seconds", "When the certificates of this host end, as seconds since 1970, by whose: that of the daemon, host, or mysqld.", "certificate"),
 		hooks:   counters("hook_events_total", "Events that this daemon told a hook of, by hook and by result: delivered, or given up after all tries.", "hook", "result"),
@@ -40,7 +43,7 @@ func newWatch() *watch {
 }
 
 func (w *watch) all() []prometheus.Collector {
-	return []prometheus.Collector{w.probes, w.failures, w.fences, w.fencing, w.unproven, w.rejoins, w.cloning, w.hooks, w.ends}
+	return []prometheus.Collector{w.probes, w.failures, w.fences, w.fencing, w.unproven, w.unserved, w.rejoins, w.cloning, w.hooks, w.ends}
 }
 
 // WatchServer makes the metrics of a kind of probe of a server exist before its
@@ -78,6 +81,20 @@ func (r *Registry) Fenced(cause string, took, sinceProof time.Duration) {
 	r.watch.fences.WithLabelValues(cause).Inc()
 	r.watch.fencing.WithLabelValues(cause).Observe(took.Seconds())
 	r.watch.unproven.WithLabelValues(cause).Observe(sinceProof.Seconds())
+}
+
+// WatchInterruptions makes the metrics of all causes of an interruption of writes exist
+// before the first.
+func (r *Registry) WatchInterruptions(causes []string) {
+	for _, cause := range causes {
+		r.watch.unserved.WithLabelValues(cause)
+	}
+}
+
+// Interrupted reports that nobody is known to have taken writes for a while, and why, as a
+// closed set of the caller's.
+func (r *Registry) Interrupted(cause string, since, until time.Time) {
+	r.watch.unserved.WithLabelValues(cause).Observe(until.Sub(since).Seconds())
 }
 
 // CertificateEnds reports until when a certificate of this host is valid: host or mysqld.

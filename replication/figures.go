@@ -20,6 +20,9 @@ func (l *Local) Figures(ctx context.Context, status, variables []string) (map[st
 
 // numbers adds those of the named variables that are numbers, which a statement shows.
 func (l *Local) numbers(ctx context.Context, to map[string]float64, prefix, show string, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
 	type pair struct{ name, value string }
 	args := make([]any, len(names))
 	for i, name := range names {

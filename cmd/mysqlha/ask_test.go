@@ -144,6 +144,8 @@ func (d daemon) Bootstrap(_ context.Context, want decide.BootstrapRequest) (stri
 	return want.ID, nil
 }
 
+func (d daemon) Recent(context.Context, string, time.Time) ([]api.Recent, error) { return nil, nil }
+
 func (d daemon) Passwords(context.Context) (api.Passwords, error) {
 	return d.passwords, nil
 }

@@ -43,7 +43,8 @@ func (t told) Hooked(hook string, _ hooks.Kind, delivered bool) {
 	t.metrics.Hooked(hook, delivered)
 }
 
-// memberEvents are what a member tells: metrics, and the hooks of a fence.
+// memberEvents are what a member tells: metrics, the hooks of a fence, and what is
+// remembered of the last hour.
 type memberEvents struct {
 	*metrics.Registry
 	d *daemon
@@ -52,6 +53,11 @@ type memberEvents struct {
 func (e memberEvents) Fenced(cause string, took, sinceProof time.Duration) {
 	e.Registry.Fenced(cause, took, sinceProof)
 	e.d.courier.Tell(hooks.Fence(e.d.cfg.Cluster, e.d.cfg.Name, cause, took, time.Now()))
+}
+
+func (e memberEvents) Interrupted(cause string, since, until time.Time) {
+	e.Registry.Interrupted(cause, since, until)
+	e.d.recent.interrupted(cause, since, until)
 }
 
 // journal is the events of the cluster as they stand in etcd, for the leader.

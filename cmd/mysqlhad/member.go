@@ -27,6 +27,7 @@ func newMemberRole(d *daemon, e *elector) (_ *memberRole, err error) {
 	m := &memberRole{d: d}
 	d.metrics.WatchFences(member.Causes())
 	d.metrics.WatchRejoins(member.Ways())
+	d.metrics.WatchInterruptions(member.InterruptionCauses())
 	defer func() {
 		if err != nil {
 			m.close()

@@ -47,6 +47,8 @@ type daemon struct {
 	elector   *elector              // nil with neither member nor witness
 	member    *memberRole           // nil without the role
 	courier   *hooks.Courier
+	// recent is what the server of this host did lately.
+	recent recent
 	// tls watches over the certificates of this host.
 	tls *certificates
 	// retiring: the daemon was told to stop; drained is closed when its redirector has
@@ -206,6 +208,7 @@ func (d *daemon) makeElector(ctx context.Context, group *errgroup.Group) (err er
 	d.elector, d.member = e, m
 	e.start(ctx, group, m.member.ControlProof)
 	group.Go(func() error { return m.member.Run(ctx) })
+	group.Go(func() error { return d.recent.run(ctx, m) })
 	return nil
 }
 

@@ -36,7 +36,8 @@ func Command() *cli.Command {
 				Action: action(func(ctx context.Context, c *cli.Context) error {
 					return onTarget(c, func(s *Sandbox, target string) error { return s.Restart(ctx, target) })
 				})},
-			{Name: "demo", Usage: "a fresh cluster that loses its primary under load", Flags: programFlags(), Action: action(demo)},
+			{Name: "demo", Usage: "a fresh cluster that loses its primary under load", Action: action(demo),
+				Flags: append(programFlags(), &cli.BoolFlag{Name: "stay", Usage: "then stay up, with the status page, until Ctrl-C"})},
 			{Name: "supervise", Hidden: true, Action: action(func(ctx context.Context, c *cli.Context) error {
 				return Supervise(ctx, c.String("dir"))
 			})},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -43,6 +44,9 @@ func demo(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	told := s.showFailover(ctx, c.App.Writer, o.Progress)
+	if c.Bool("stay") && ctx.Err() == nil {
+		told = errors.Join(told, s.stay(ctx, c.App.Writer))
+	}
 	identities := s.identities()
 	if err := s.Down(context.WithoutCancel(ctx), false); err != nil {
 		return errors.Join(told, err)
@@ -52,6 +56,36 @@ func demo(ctx context.Context, c *cli.Context) error {
 	}
 	fmt.Fprintln(c.App.Writer, "everything is stopped and removed")
 	return told
+}
+
+// stay writes on and says where the page is, until ctx ends.
+func (s *Sandbox) stay(ctx context.Context, w io.Writer) error {
+	token, err := s.Token()
+	if err != nil {
+		return err
+	}
+	g, err := s.StartLoad(ctx, load.Options{Writers: demoWriters})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, `
+The cluster stays up, and %d clients go on writing. What has just happened is on its page:
+  %s
+Your browser does not know the authority %s: let it have that, or go on in spite of its warning.
+To move the primary or to pause from there, sign in with %s
+Press Ctrl-C to stop and remove it all.
+`, demoWriters, strings.Join(s.Pages(), "\n  "), s.layout.clientFiles().CA, token)
+	<-ctx.Done()
+	result := g.Stop()
+	report, err := s.CheckLoad(context.WithoutCancel(ctx), result)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\n%s\n", report)
+	if !report.OK() {
+		return fmt.Errorf("acknowledged writes are not all there once: %s", report)
+	}
+	return nil
 }
 
 // showFailover is what the demo shows; its error says what was not as promised.

@@ -19,7 +19,7 @@
 //	programs.json    what the supervisor runs
 //	processes.json   what it knows of them
 //	supervisor.log   what it did
-//	ca/, client/     the CA and the operator's certificate
+//	ca/, client/     the CA, and the operator's certificate and token
 //	context.yaml     for mysqlha --context
 //	app.password, app.cnf   the applications' account
 //	NAME/            one host: mysqlhad.yaml, my.cnf, tls/, state/, data/, *.log

@@ -14,11 +14,15 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"github.com/mysqlha/mysqlha/api"
 	"github.com/mysqlha/mysqlha/certs"
 )
 
 //go:embed templates/*
 var templateFiles embed.FS
+
+// tokenFile is the operator's token, in the client's folder.
+const tokenFile = "operator.token"
 
 // certificates are valid for as long as anyone keeps a sandbox.
 const certificatesValid = 10 * 365 * 24 * time.Hour
@@ -55,7 +59,35 @@ func (l layout) writeHosts() error {
 	if err := l.hand(pki, clientHolder, l.path(clientHolder)); err != nil {
 		return err
 	}
+	if err := l.writeToken(); err != nil {
+		return err
+	}
 	return l.writeClients()
+}
+
+// writeToken makes a token for the operator's browser, and has every host know its hash.
+func (l layout) writeToken() error {
+	var hashes []byte
+	for i, host := range l.hosts() {
+		file := l.path(host, "tokens")
+		if i == 0 {
+			token, err := api.NewToken(file, clientHolder, certs.RoleOperator.Short(), time.Now().Add(certificatesValid))
+			if err == nil {
+				err = renameio.WriteFile(l.path(clientHolder, tokenFile), []byte(token+"\n"), 0o600)
+			}
+			if err == nil {
+				hashes, err = os.ReadFile(file)
+			}
+			if err != nil {
+				return fmt.Errorf("making the operator's token: %w", err)
+			}
+			continue
+		}
+		if err := renameio.WriteFile(file, hashes, 0o600); err != nil {
+			return fmt.Errorf("writing the tokens of %s: %w", host, err)
+		}
+	}
+	return nil
 }
 
 // issue makes the certificates of a host: its daemon's, and its mysqld's. Applications
@@ -194,7 +226,7 @@ func (l layout) hostValues(host string, i int) map[string]any {
 		"L": l, "Cluster": clusterName, "Host": host, "Roles": strings.Join(roles, ", "), "Dir": l.path(host),
 		"CA": l.path(host, "tls", certs.AuthorityCert), "Servers": servers, "Witnesses": witnesses, "Members": members, "Member": member,
 		"Socket": l.socket(host), "API": l.apiAddr(host), "IsServer": l.isServer(host), "IsRedirector": host == redirectorName, "Join": l.isSpare(host),
-		"Write": l.addr(portWrite, 0), "Read": l.addr(portRead, 0),
+		"Write": l.addr(portWrite, 0), "Read": l.addr(portRead, 0), "Tokens": l.path(host, "tokens"),
 		"ServerID": i + 1, "Port": l.port(portMySQL, i), "IP": l.ip(host),
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -80,6 +82,25 @@ func (s *Sandbox) Dir() string { return s.layout.dir }
 
 // Context returns the file for `mysqlha --context`.
 func (s *Sandbox) Context() string { return s.layout.path("context.yaml") }
+
+// Pages returns the addresses of the daemons' status pages; Token is one with which an
+// operator signs in there.
+func (s *Sandbox) Pages() []string {
+	var all []string
+	for _, address := range s.layout.endpoints() {
+		all = append(all, "https://"+address+"/")
+	}
+	return all
+}
+
+// Token is described at Pages.
+func (s *Sandbox) Token() (string, error) {
+	text, err := os.ReadFile(s.layout.path(clientHolder, tokenFile))
+	if err != nil {
+		return "", fmt.Errorf("reading the operator's token: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
 
 // Servers returns the names of the servers.
 func (s *Sandbox) Servers() []string { return s.layout.serverNames() }

@@ -32,6 +32,7 @@ const (
 	CodeCertificateNeeded Code = "certificate-needed"
 	CodeRoleNeeded        Code = "role-needed"
 	CodeTokenRefused      Code = "token-refused"
+	CodeCrossOrigin       Code = "cross-origin"
 	CodeTooLarge          Code = "too-large"
 	CodeRefused           Code = "refused"
 	CodeUnavailable       Code = "unavailable"
@@ -168,6 +169,7 @@ func Catalogue() []Entry {
 		{CodeCertificateNeeded, SeverityInfo, "A client certificate of the cluster's CA is needed, or a token.", "Name one in the context: tls.cert and tls.key, or token_file."},
 		{CodeRoleNeeded, SeverityInfo, "The certificate or the token is not one of somebody who may do this.", "mysqlha certs issue --role operator, or mysqlha token new --role operator."},
 		{CodeTokenRefused, SeverityInfo, "The token is not known, or has ended.", "mysqlha token new makes one on each host."},
+		{CodeCrossOrigin, SeverityInfo, "A page from elsewhere asked a browser to change something here.", "Use the status page of a daemon itself, or mysqlha."},
 		{CodeTooLarge, SeverityInfo, "The request is larger than any that makes sense.", ""},
 		{CodeRefused, SeverityInfo, "It would not be safe, or would not work; nothing was changed.", "The detail says why."},
 		{CodeUnavailable, SeverityWarning, "It cannot be answered at the moment.", "Ask another daemon, or again."},
