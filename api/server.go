@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -76,7 +77,11 @@ type HTTPServer struct {
 	http     *http.Server
 	listener net.Listener
 	stopping chan struct{}
+	paths    []string
 }
+
+// Paths returns all that are answered, sorted.
+func (s *HTTPServer) Paths() []string { return slices.Clone(s.paths) }
 
 // NewServer returns a server that does not listen yet.
 func NewServer(o Options) (*HTTPServer, error) {
@@ -95,7 +100,7 @@ func NewServer(o Options) (*HTTPServer, error) {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	h := newHandler(o)
-	return &HTTPServer{options: o, stopping: h.stopping, http: &http.Server{
+	return &HTTPServer{options: o, stopping: h.stopping, paths: h.paths, http: &http.Server{
 		Handler:           h,
 		TLSConfig:         o.TLS,
 		Protocols:         protocols,

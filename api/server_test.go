@@ -578,3 +578,16 @@ func TestWhatWasKeptIsSentToWhoHasACertificate(t *testing.T) {
 func (w *world) Recent(_ context.Context, server string, since time.Time) ([]Recent, error) {
 	return []Recent{{Server: server, Samples: []Sample{{At: since.UnixMilli() + 1}}, Interruptions: []Interruption{}}}, w.err
 }
+
+func TestThePathsAreAllThatIsAnswered(t *testing.T) {
+	s, err := NewServer(Options{TLS: &tls.Config{}, Backend: &world{}, Metrics: http.NotFoundHandler(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := s.Paths()
+	for _, path := range []string{"/metrics", "/cluster", "/v1/openapi.json"} {
+		if !slices.Contains(paths, path) {
+			t.Errorf("there is no %s among %v", path, paths)
+		}
+	}
+}

@@ -232,6 +232,7 @@ func TestMonitoringAFailoverRaisesOneAlertThatEnds(t *testing.T) {
 		`count(mysqlha_role{role="primary"} == 1)`:           1,
 		`count(mysqlha_open_term > 0)`:                       1,
 		`count(mysqlha_lease_margin_seconds > 0)`:            3,
+		`count(mysqlha_api_requests_total{path="/metrics"})`: 3,
 		`count(mysqlha_durability{promise="lossless"} == 1)`: 3,
 	} {
 		if v, err := m.value(t.Context(), expr); err != nil || math.Abs(v-want) > 0.01 {

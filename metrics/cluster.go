@@ -87,7 +87,9 @@ func (c *cluster) setPlan(p *decide.Plan) {
 	}
 }
 
-// SetRecord reports the record as this daemon knows it, nil for none.
+// SetRecord reports the record as this daemon knows it, nil for none. Servers that the
+// record does not have lose their series; it is to be reported again and again, since an
+// answer of one that has left may come late.
 func (r *Registry) SetRecord(record *decide.Record) {
 	if record == nil {
 		record = &decide.Record{}
@@ -100,6 +102,15 @@ func (r *Registry) SetRecord(record *decide.Record) {
 		r.cluster.durability.WithLabelValues(string(d)).Set(bit(record.Durability == d))
 	}
 	r.cluster.suspended.Set(bit(record.Suspended))
+	if len(record.Servers) == 0 {
+		return // They stand in the configuration yet.
+	}
+	servers := map[string]bool{}
+	for _, s := range record.Servers {
+		servers[s.Name] = true
+	}
+	r.watch.forget(servers)
+	r.redirect.forget(servers)
 }
 
 // SetPaused reports whether automation is paused.

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,10 +17,14 @@ type redirect struct {
 	holds     *prometheus.HistogramVec
 	refused   *prometheus.CounterVec
 	fallbacks prometheus.Counter
+
+	mu   sync.Mutex
+	open map[string]int // sessions of each server that has series
 }
 
 func newRedirect() *redirect {
 	r := &redirect{
+		open:     map[string]int{},
 		sessions: gauges("redirect_sessions", "Sessions that are open, by port and by server.", "port", "server"),
 		opened:   counters("redirect_sessions_opened_total", "Sessions that were opened, by port and by server.", "port", "server"),
 		closed:   counters("redirect_sessions_closed_total", "Sessions that ended, by port and by cause.", "port", "cause"),
@@ -42,6 +47,21 @@ func (r *redirect) all() []prometheus.Collector {
 	return []prometheus.Collector{r.sessions, r.opened, r.closed, r.bytes, r.held, r.holds, r.refused, r.fallbacks}
 }
 
+// forget drops the series of all servers but those named, and those with which a session
+// is open yet: what it counts at its end must be there.
+func (r *redirect) forget(but map[string]bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for server, open := range r.open {
+		if but[server] || open > 0 {
+			continue
+		}
+		r.sessions.DeletePartialMatch(prometheus.Labels{"server": server})
+		r.opened.DeletePartialMatch(prometheus.Labels{"server": server})
+		delete(r.open, server)
+	}
+}
+
 // RedirectObserver counts for a redirector. Its type parameters are the
 // redirector's own words for port, cause of an end, outcome of a hold and
 // reason of a refusal, so that it fulfils the redirector's interface without
@@ -55,13 +75,19 @@ func NewRedirectObserver[Port, Cause, Outcome, Reason ~string](r *Registry) Redi
 
 // SessionOpened counts a session with a server that began.
 func (o RedirectObserver[Port, Cause, Outcome, Reason]) SessionOpened(port Port, server string) {
+	o.metrics.mu.Lock()
+	defer o.metrics.mu.Unlock()
+	o.metrics.open[server]++
 	o.metrics.opened.WithLabelValues(string(port), server).Inc()
 	o.metrics.sessions.WithLabelValues(string(port), server).Inc()
 }
 
 // SessionClosed counts its end and its bytes.
 func (o RedirectObserver[Port, Cause, Outcome, Reason]) SessionClosed(port Port, server string, bytesUp, bytesDown int64, cause Cause) {
+	o.metrics.mu.Lock()
+	o.metrics.open[server]--
 	o.metrics.sessions.WithLabelValues(string(port), server).Dec()
+	o.metrics.mu.Unlock()
 	o.metrics.closed.WithLabelValues(string(port), string(cause)).Inc()
 	o.metrics.bytes.WithLabelValues(string(port), "up").Add(float64(bytesUp))
 	o.metrics.bytes.WithLabelValues(string(port), "down").Add(float64(bytesDown))

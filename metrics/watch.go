@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,10 +21,14 @@ type watch struct {
 	cloning  prometheus.Histogram
 	hooks    *prometheus.CounterVec
 	ends     *prometheus.GaugeVec
+
+	mu      sync.Mutex
+	servers map[string]bool // those that have series
 }
 
 func newWatch() *watch {
 	return &watch{
+		servers: map[string]bool{},
 		probes: histograms("probe_duration_seconds", "Duration of the probes that were answered, by kind of probe and by server.",
 			[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}, "probe", "server"),
 		failures: counters("probe_failures_total", "Probes that were not answered, by kind of probe, by server and by kind of failure.", "probe", "server", "kind"),
@@ -49,6 +54,9 @@ func (w *watch) all() []prometheus.Collector {
 // WatchServer makes the metrics of a kind of probe of a server exist before its
 // first failure.
 func (r *Registry) WatchServer(probe, server string) {
+	r.watch.mu.Lock()
+	defer r.watch.mu.Unlock()
+	r.watch.servers[server] = true
 	r.watch.probes.WithLabelValues(probe, server)
 	for _, kind := range []decide.Failure{decide.FailureRefused, decide.FailureSilent, decide.FailureBroken} {
 		r.watch.failures.WithLabelValues(probe, server, string(kind))
@@ -58,11 +66,28 @@ func (r *Registry) WatchServer(probe, server string) {
 // Probed reports a probe: how long it took, and how it failed, FailureNone for
 // an answer. The kinds of probe are a closed set of the caller's.
 func (r *Registry) Probed(probe, server string, took time.Duration, failure decide.Failure) {
+	r.watch.mu.Lock()
+	defer r.watch.mu.Unlock()
+	r.watch.servers[server] = true
 	if failure == decide.FailureNone {
 		r.watch.probes.WithLabelValues(probe, server).Observe(took.Seconds())
 		return
 	}
 	r.watch.failures.WithLabelValues(probe, server, string(failure)).Inc()
+}
+
+// forget drops the series of all servers but those named.
+func (w *watch) forget(but map[string]bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for server := range w.servers {
+		if but[server] {
+			continue
+		}
+		w.probes.DeletePartialMatch(prometheus.Labels{"server": server})
+		w.failures.DeletePartialMatch(prometheus.Labels{"server": server})
+		delete(w.servers, server)
+	}
 }
 
 // WatchFences makes the metrics of all causes of a fence exist before the first.

@@ -135,7 +135,6 @@ func (e *elector) start(ctx context.Context, group *errgroup.Group, proven func(
 	group.Go(func() error { return e.register(ctx, proven) })
 	group.Go(func() error { return e.campaign(ctx) })
 	group.Go(func() error { return e.keepAway(ctx) })
-	group.Go(func() error { return e.observe(ctx) })
 	group.Go(func() error { return e.passwords.run(ctx) })
 }
 
@@ -222,32 +221,6 @@ func (e *elector) register(ctx context.Context, proven func(r decide.Record, sen
 		},
 		OnLost: e.d.metrics.LeaseLost, Logger: e.d.log,
 	})
-}
-
-// observe keeps the metrics of the record, and of this host's part in it.
-func (e *elector) observe(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		s := e.d.bus.State()
-		e.d.metrics.SetRecord(s.Record)
-		e.d.metrics.SetPaused(s.Policy.Paused(time.Now()) != nil)
-		e.d.metrics.SetRole(string(e.role(s.Record)))
-		e.d.metrics.SetErrant(s.Specs[e.d.cfg.Name].Errant.Count())
-		if e.d.member != nil {
-			e.d.metrics.SetLive(e.d.member.member.Live())
-		}
-		var waits []decide.Wait
-		if v, leads := e.leader.Verdict(); leads {
-			waits = v.Decision.Waits
-		}
-		e.d.metrics.SetWaits(waits)
-	}
 }
 
 func (e *elector) witness() bool { return e.d.cfg.HasRole(config.RoleWitness) }

@@ -155,6 +155,7 @@ func (d *daemon) run(asked context.Context) error {
 	group.Go(func() error { return d.bus.Run(ctx) })
 	group.Go(func() error { return d.preferEtcd(ctx) })
 	group.Go(func() error { return d.courier.Run(ctx) })
+	group.Go(func() error { return d.observe(ctx) })
 	group.Go(func() error { return d.tls.run(ctx) })
 	if d.elector != nil && len(d.cfg.Etcd.Endpoints) == 0 {
 		group.Go(func() error { return d.protectEtcd(ctx) })
@@ -223,7 +224,12 @@ func (d *daemon) newServer() (*api.HTTPServer, error) {
 	if d.member != nil {
 		o.Member = d.member
 	}
-	return api.NewServer(o)
+	server, err := api.NewServer(o)
+	if err != nil {
+		return nil, err
+	}
+	d.metrics.WatchPaths(server.Paths())
+	return server, nil
 }
 
 // startRedirector starts what leads applications; from the end of asked on it drains.
