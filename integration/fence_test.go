@@ -62,6 +62,10 @@ func TestS9_TheFenceIsTestedOnAReplica(t *testing.T) {
 	if again := session(); again == reader {
 		t.Error("the reader kept its session: nobody was cut off")
 	}
+	samples, err := s.Metrics(t.Context(), replica)
+	if n := samples[`mysqlha_sessions_cut_total{cause="fence_test"}`]; err != nil || n < 1 {
+		t.Errorf("%v sessions were cut, it reports (%v)", n, err)
+	}
 	var refused *api.AnswerError
 	if _, err := s.API().TestFence(t.Context(), api.FenceRequest{Server: before.Primary}); !errors.As(err, &refused) || refused.Status != http.StatusConflict {
 		t.Errorf("a test on the primary: %v", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 	"github.com/mysqlha/mysqlha/deploy/sandbox/process"
 	"github.com/mysqlha/mysqlha/integration/faults"
 	"github.com/mysqlha/mysqlha/integration/harness"
+	"github.com/mysqlha/mysqlha/member"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
 )
 
@@ -98,6 +100,9 @@ func TestS4S5S10_ASwitchoverLosesNothingAndRestartsNobody(t *testing.T) {
 	h := switchedOver(t, s)
 	if h.Result != "completed" || h.Primary != to || h.Plan.Cut.Idle < 1 || h.Plan.Cut.InTransaction < 1 || !h.Complete {
 		t.Errorf("the history: %+v", h)
+	}
+	for cause, sessions := range map[string]int{member.CutIdle: h.Plan.Cut.Idle, member.CutInTransaction: h.Plan.Cut.InTransaction, member.CutForced: h.Plan.Cut.Forced} {
+		awaitMetric(t, s, before.Primary, fmt.Sprintf("mysqlha_sessions_cut_total{cause=%q}", cause), float64(sessions))
 	}
 	if state, err = s.Cluster(t.Context()); err != nil || serverOf(state, before.Primary).Status.StartID != run {
 		t.Errorf("the old primary was restarted (%v)", err)

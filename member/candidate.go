@@ -116,6 +116,7 @@ func (w *worker) insist(ctx context.Context, patience time.Duration, do func(con
 		return err
 	}
 	ended, killErr := w.local().KillClients(ctx)
+	w.m.tellCut(CutInTheWay, ended)
 	w.m.log.Warn("a step took too long; the clients that might be in its way were ended", "after", patience, "clients", ended, "error", err)
 	if killErr != nil {
 		return killErr

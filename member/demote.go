@@ -97,14 +97,18 @@ func (w *worker) drain(ctx context.Context) error {
 
 // count counts a session that is ended.
 func (w *worker) count(c replication.Client, waited map[int64]bool) {
+	cause := CutIdle
 	switch {
 	case c.InTransaction || c.Running:
 		w.cut.Forced++
+		cause = CutForced
 	case waited[c.ID]:
 		w.cut.InTransaction++
+		cause = CutInTransaction
 	default:
 		w.cut.Idle++
 	}
+	w.m.tellCut(cause, 1)
 }
 
 // close refuses all writes and ends the sessions that are left. What they have

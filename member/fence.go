@@ -16,6 +16,9 @@ const (
 	offlineDeadline       = 200 * time.Millisecond
 	killClientsDeadline   = 200 * time.Millisecond
 	superReadOnlyDeadline = 500 * time.Millisecond
+	// countPatience is what a fence waits to hear whom it will cut off: metrics alone
+	// want to know.
+	countPatience = 20 * time.Millisecond
 )
 
 // The causes of a fence, a closed set for metrics.
@@ -33,6 +36,28 @@ const (
 
 // Causes returns all causes of a fence.
 func Causes() []string { return []string{CauseIsolated, CauseSuperseded, CauseHung, CauseGate} }
+
+// The causes for which clients' sessions are ended, a closed set for metrics. Those that
+// end with a mysqld that is killed are not known.
+const (
+	// CutIdle, CutInTransaction and CutForced are those of a switchover: of clients that did
+	// nothing, that had ended their transaction in time, and that had something under way.
+	CutIdle          = "switchover_idle"
+	CutInTransaction = "switchover_in_transaction"
+	CutForced        = "switchover_forced"
+	// CutFence: the server was fenced politely.
+	CutFence = "fence"
+	// CutFenceTest: somebody tried the fence.
+	CutFenceTest = "fence_test"
+	// CutInTheWay: somebody who read here may have held a lock that stood in the way of a
+	// server's next role.
+	CutInTheWay = "in_the_way"
+)
+
+// Cuts returns all causes for which sessions are ended.
+func Cuts() []string {
+	return []string{CutIdle, CutInTransaction, CutForced, CutFence, CutFenceTest, CutInTheWay}
+}
 
 // controlProof takes a record that was read linearizably after a renewal of
 // the lease was sent.
@@ -220,7 +245,7 @@ func (m *Member) killRun(ctx context.Context, proc process.State) error {
 // them on its way up and be diverged.
 func (m *Member) closePolitely(ctx context.Context, k int) error {
 	untold := func(_ string, do func() error) error { return do() }
-	if err := m.endClients(ctx, untold); err != nil {
+	if err := m.endClients(ctx, CutFence, untold); err != nil {
 		return err
 	}
 	err := m.refuseWrites(ctx, untold)
@@ -240,8 +265,10 @@ func (m *Member) closePolitely(ctx context.Context, k int) error {
 // stageFunc does one stage of a fence and returns its error.
 type stageFunc = func(name string, do func() error) error
 
-// endClients lets no client in and ends those that are there.
-func (m *Member) endClients(ctx context.Context, stage stageFunc) error {
+// endClients lets no client in and ends those that are there; cause is for which of the
+// causes they are counted.
+func (m *Member) endClients(ctx context.Context, cause string, stage stageFunc) error {
+	there := m.countClients(ctx) // offline_mode ends most of them by itself.
 	err := stage("offline_mode", func() error {
 		ctx, cancel := context.WithTimeout(ctx, offlineDeadline)
 		defer cancel()
@@ -253,9 +280,28 @@ func (m *Member) endClients(ctx context.Context, stage stageFunc) error {
 	return stage("kill_clients", func() error {
 		ctx, cancel := context.WithTimeout(ctx, killClientsDeadline)
 		defer cancel()
-		_, err := m.o.Local.KillClients(ctx)
+		left, err := m.o.Local.KillClients(ctx)
+		m.tellCut(cause, max(there, left))
 		return err
 	})
+}
+
+// countClients returns how many clients there are, 0 where that is not known soon.
+func (m *Member) countClients(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, countPatience)
+	defer cancel()
+	clients, err := m.o.Local.Clients(ctx)
+	if err != nil {
+		return 0
+	}
+	return len(clients)
+}
+
+// tellCut tells of sessions that were ended.
+func (m *Member) tellCut(cause string, n int) {
+	if m.o.Events != nil && n > 0 {
+		m.o.Events.SessionsCut(cause, n)
+	}
 }
 
 // refuseWrites sets super_read_only, behind which commits that wait may hang.

@@ -111,7 +111,7 @@ func (m *Member) runFenceTest(ctx context.Context, proc process.State, kill bool
 
 func (m *Member) fenceInStages(ctx context.Context, report *decide.FenceTest, stage stageFunc, proc process.State, kill bool) error {
 	begun := time.Now()
-	if err := m.endClients(ctx, stage); err != nil {
+	if err := m.endClients(ctx, CutFenceTest, stage); err != nil {
 		return err
 	}
 	if err := m.refuseWrites(ctx, stage); err != nil {

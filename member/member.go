@@ -104,6 +104,8 @@ type Events interface {
 	// causes, from the last acknowledged heartbeat, whose time is its primary's, until
 	// this server took writes again.
 	Interrupted(cause string, since, until time.Time)
+	// SessionsCut is told how many clients' sessions were ended, for which of the causes.
+	SessionsCut(cause string, sessions int)
 }
 
 // Member is the daemon beside one mysqld.

@@ -71,6 +71,7 @@ func strain(r *metrics.Registry, n int) {
 	r.WatchPaths(paths)
 	r.WatchFences(member.Causes())
 	r.WatchRejoins(member.Ways())
+	r.WatchCuts(member.Cuts())
 	var waits []decide.Wait
 	for _, entry := range decide.Catalogue() {
 		waits = append(waits, decide.Wait{Code: entry.Code})
@@ -91,13 +92,7 @@ func strain(r *metrics.Registry, n int) {
 	r.SetLive(decide.Live{Answers: true, Disk: decide.Disk{Free: 1 << 40, Data: 1 << 40, Logs: 1 << 40}, Clone: decide.CloneProgress{Done: 1 << 40, Total: 1 << 40}})
 	o := metrics.NewRedirectObserver[redirect.Port, redirect.Cause, redirect.HoldOutcome, redirect.RefuseReason](r)
 	for _, port := range []redirect.Port{redirect.WritePort, redirect.ReadPort} {
-		for _, reason := range redirect.RefuseReasons() {
-			o.Refused(port, reason)
-		}
-		for _, outcome := range []redirect.HoldOutcome{redirect.HoldConnected, redirect.HoldExpired, redirect.HoldClientGone, redirect.HoldShutdown} {
-			o.Held(port)
-			o.HoldEnded(port, time.Second, outcome)
-		}
+		o.Watch(port, redirect.Causes(), redirect.HoldOutcomes(), redirect.RefuseReasons())
 		for _, name := range all {
 			o.SessionOpened(port, name)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/mysqlha/mysqlha/member"
 	"github.com/mysqlha/mysqlha/metrics"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
 	"github.com/mysqlha/mysqlha/redirect"
@@ -46,6 +47,9 @@ func busy() *metrics.Registry {
 	r.WatchFences([]string{"hung"})
 	r.WatchRejoins([]string{"cloned"})
 	r.Rejoined("rewound")
+	r.WatchCuts(member.Cuts())
+	r.SessionsCut(member.CutIdle, 12)
+	r.SessionsCut(member.CutIdle, 30)
 	r.Cloned(9 * time.Second)
 	r.Fenced("no proof", 20*time.Millisecond, 5*time.Second)
 	r.WatchInterruptions([]string{"new-term"})
@@ -104,6 +108,25 @@ func TestFailoversExistBeforeTheFirst(t *testing.T) {
 	}
 }
 
+func TestAPortOfARedirectorIsThereBeforeTheFirstSession(t *testing.T) {
+	r := metrics.New("x")
+	if strings.Contains(scrape(t, r), `port="`) {
+		t.Error("a host without a redirector has a port")
+	}
+	metrics.NewRedirectObserver[redirect.Port, redirect.Cause, redirect.HoldOutcome, redirect.RefuseReason](r).
+		Watch(redirect.WritePort, redirect.Causes(), redirect.HoldOutcomes(), redirect.RefuseReasons())
+	text := scrape(t, r)
+	for _, line := range []string{`mysqlha_redirect_sessions_closed_total{cause="new_term",port="write"}`, `mysqlha_redirect_hold_seconds_count{outcome="expired",port="write"}`,
+		`mysqlha_redirect_refused_total{port="write",reason="crowd"}`, `mysqlha_redirect_held_connections{port="write"}`, `mysqlha_redirect_bytes_total{direction="up",port="write"}`} {
+		if !strings.Contains(text, "\n"+line+" 0\n") {
+			t.Errorf("there is no line %s 0", line)
+		}
+	}
+	if strings.Contains(text, `port="read"`) {
+		t.Error("a port that is not there has series")
+	}
+}
+
 func TestEachReportIsShown(t *testing.T) {
 	r := busy()
 	text := scrape(t, r)
@@ -120,6 +143,7 @@ func TestEachReportIsShown(t *testing.T) {
 		`mysqlha_probe_duration_seconds_count{probe="sql",server="db2"} 1`,
 		`mysqlha_probe_failures_total{kind="silent",probe="sql",server="db2"} 1`, `mysqlha_probe_failures_total{kind="refused",probe="sql",server="db2"} 0`,
 		`mysqlha_fences_total{cause="no proof"} 1`, `mysqlha_fence_seconds_count{cause="no proof"} 1`, `mysqlha_fence_since_proof_seconds_sum{cause="no proof"} 5`, `mysqlha_fences_total{cause="hung"} 0`, `mysqlha_rejoins_total{way="rewound"} 1`, `mysqlha_rejoins_total{way="cloned"} 0`, `mysqlha_clone_seconds_sum 9`, `mysqlha_leader_tick_late_seconds_bucket{le="0.05"} 1`,
+		`mysqlha_sessions_cut_total{cause="switchover_idle"} 42`, `mysqlha_sessions_cut_total{cause="fence"} 0`,
 		`mysqlha_redirect_sessions{port="write",server="db1"} 1`, `mysqlha_redirect_sessions_opened_total{port="write",server="db1"} 2`,
 		`mysqlha_redirect_sessions_closed_total{cause="new_term",port="write"} 1`, `mysqlha_redirect_bytes_total{direction="down",port="write"} 20`,
 		`mysqlha_redirect_held_connections{port="write"} 1`, `mysqlha_redirect_hold_seconds_count{outcome="connected",port="write"} 1`,

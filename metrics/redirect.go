@@ -35,11 +35,6 @@ func newRedirect() *redirect {
 		refused:   counters("redirect_refused_total", "Connections that were turned away at once, by port and by reason.", "port", "reason"),
 		fallbacks: counter("redirect_read_fallbacks_total", "Sessions of the read port that were opened with the primary."),
 	}
-	for _, port := range []string{"write", "read"} {
-		r.held.WithLabelValues(port)
-		r.bytes.WithLabelValues(port, "up")
-		r.bytes.WithLabelValues(port, "down")
-	}
 	return r
 }
 
@@ -71,6 +66,24 @@ type RedirectObserver[Port, Cause, Outcome, Reason ~string] struct{ metrics *red
 // NewRedirectObserver returns an observer that counts into the registry.
 func NewRedirectObserver[Port, Cause, Outcome, Reason ~string](r *Registry) RedirectObserver[Port, Cause, Outcome, Reason] {
 	return RedirectObserver[Port, Cause, Outcome, Reason]{r.redirect}
+}
+
+// Watch makes the metrics of a port exist before the first: of each way in which a session
+// may end, a wait may end, and a connection may be refused.
+func (o RedirectObserver[Port, Cause, Outcome, Reason]) Watch(port Port, causes []Cause, outcomes []Outcome, reasons []Reason) {
+	r, p := o.metrics, string(port)
+	r.held.WithLabelValues(p)
+	r.bytes.WithLabelValues(p, "up")
+	r.bytes.WithLabelValues(p, "down")
+	for _, cause := range causes {
+		r.closed.WithLabelValues(p, string(cause))
+	}
+	for _, outcome := range outcomes {
+		r.holds.WithLabelValues(p, string(outcome))
+	}
+	for _, reason := range reasons {
+		r.refused.WithLabelValues(p, string(reason))
+	}
 }
 
 // SessionOpened counts a session with a server that began.

@@ -16,6 +16,7 @@ type watch struct {
 	fences   *prometheus.CounterVec
 	fencing  *prometheus.HistogramVec
 	unproven *prometheus.HistogramVec
+	cuts     *prometheus.CounterVec
 	rejoins  *prometheus.CounterVec
 	unserved *prometheus.HistogramVec
 	cloning  prometheus.Histogram
@@ -39,6 +40,7 @@ func newWatch() *watch {
 			[]float64{.25, .5, 1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 30}, "cause"),
 		unserved: histograms("write_unavailability_seconds", "For how long nobody is known to have taken writes, by cause: from the last acknowledged heartbeat, one of which is committed every half second, until the local server opened a new term, or acknowledged the next where one was missed. The clocks of two hosts are compared for a new term.",
 			[]float64{.1, .2, .3, .4, .5, .6, .7, .8, 1, 1.5, 2, 3, 5, 10, 30, 60, 300}, "cause"),
+		cuts:    counters("sessions_cut_total", "Clients' sessions that the local server's daemon ended, by cause. Those that end with a mysqld that is killed are not counted.", "cause"),
 		rejoins: counters("rejoins_total", "What was done to let the local server come back with the primary's data, by way: what it had beyond that was rewound, could not be, or was replaced by a clone.", "way"),
 		ends:    gauges("certificate_expiry_timestamp_seconds", "When the certificates of this host end, as seconds since 1970, by whose: that of the daemon, host, or mysqld.", "certificate"),
 		hooks:   counters("hook_events_total", "Events that this daemon told a hook of, by hook and by result: delivered, or given up after all tries.", "hook", "result"),
@@ -48,7 +50,7 @@ func newWatch() *watch {
 }
 
 func (w *watch) all() []prometheus.Collector {
-	return []prometheus.Collector{w.probes, w.failures, w.fences, w.fencing, w.unproven, w.unserved, w.rejoins, w.cloning, w.hooks, w.ends}
+	return []prometheus.Collector{w.probes, w.failures, w.fences, w.fencing, w.unproven, w.unserved, w.cuts, w.rejoins, w.cloning, w.hooks, w.ends}
 }
 
 // WatchServer makes the metrics of a kind of probe of a server exist before its
@@ -120,6 +122,20 @@ func (r *Registry) WatchInterruptions(causes []string) {
 // closed set of the caller's.
 func (r *Registry) Interrupted(cause string, since, until time.Time) {
 	r.watch.unserved.WithLabelValues(cause).Observe(until.Sub(since).Seconds())
+}
+
+// WatchCuts makes the metrics of all causes for which sessions are ended exist before the
+// first.
+func (r *Registry) WatchCuts(causes []string) {
+	for _, cause := range causes {
+		r.watch.cuts.WithLabelValues(cause)
+	}
+}
+
+// SessionsCut reports that so many sessions of clients were ended: why, as a closed set of
+// the caller's.
+func (r *Registry) SessionsCut(cause string, sessions int) {
+	r.watch.cuts.WithLabelValues(cause).Add(float64(sessions))
 }
 
 // CertificateEnds reports until when a certificate of this host is valid: host or mysqld.

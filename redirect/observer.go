@@ -32,6 +32,11 @@ const (
 	CauseShutdown Cause = "shutdown"
 )
 
+// Causes returns all of them.
+func Causes() []Cause {
+	return []Cause{CauseClient, CauseServer, CauseLost, CauseSilent, CauseNewTerm, CauseRefused, CauseShutdown}
+}
+
 // HoldOutcome says how a hold ended. The set is closed, so it can be a metric label.
 type HoldOutcome string
 
@@ -45,6 +50,11 @@ const (
 	// HoldShutdown: the redirector was stopped, and the client got an error packet.
 	HoldShutdown HoldOutcome = "shutdown"
 )
+
+// HoldOutcomes returns all of them.
+func HoldOutcomes() []HoldOutcome {
+	return []HoldOutcome{HoldConnected, HoldExpired, HoldClientGone, HoldShutdown}
+}
 
 // RefuseReason says why a connection was refused without being held. The set is closed, so it can be a metric label.
 type RefuseReason string

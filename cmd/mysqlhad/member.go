@@ -28,6 +28,7 @@ func newMemberRole(d *daemon, e *elector) (_ *memberRole, err error) {
 	d.metrics.WatchFences(member.Causes())
 	d.metrics.WatchRejoins(member.Ways())
 	d.metrics.WatchInterruptions(member.InterruptionCauses())
+	d.metrics.WatchCuts(member.Cuts())
 	defer func() {
 		if err != nil {
 			m.close()

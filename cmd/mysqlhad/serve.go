@@ -234,12 +234,18 @@ func (d *daemon) newServer() (*api.HTTPServer, error) {
 
 // startRedirector starts what leads applications; from the end of asked on it drains.
 func (d *daemon) startRedirector(asked, ctx context.Context, group *errgroup.Group) error {
+	observer := metrics.NewRedirectObserver[redirect.Port, redirect.Cause, redirect.HoldOutcome, redirect.RefuseReason](d.metrics)
+	for port, address := range map[redirect.Port]string{redirect.WritePort: d.cfg.Redirect.Write, redirect.ReadPort: d.cfg.Redirect.Read} {
+		if address != "" {
+			observer.Watch(port, redirect.Causes(), redirect.HoldOutcomes(), redirect.RefuseReasons())
+		}
+	}
 	router := routing.New(routing.Options{Bus: d.bus, Servers: d.addresses, MaxLag: d.cfg.Redirect.MaxLag, Ask: d.ask})
 	r, err := redirect.New(router, redirect.Options{
 		WriteListen: d.cfg.Redirect.Write, ReadListen: d.cfg.Redirect.Read, Hold: d.cfg.Redirect.Hold, Drain: d.cfg.Redirect.Drain,
 		ReadFallback: d.cfg.Redirect.ReadFallback, MaxSessions: d.cfg.Redirect.MaxSessions, Logger: d.log,
 		TLSOnly: true, Handshakes: d.cfg.Redirect.Handshakes,
-		Observer: metrics.NewRedirectObserver[redirect.Port, redirect.Cause, redirect.HoldOutcome, redirect.RefuseReason](d.metrics),
+		Observer: observer,
 	})
 	if err != nil {
 		return err

@@ -88,6 +88,10 @@ func dashboards() []dashboard {
 			{title: "Sessions that waited at redirectors", of: line(`sum by (port) (mysqlha_redirect_held_connections{`+c+`})`, "{{port}}")},
 			{title: "How long they waited", help: "95 of 100.", unit: "s", of: line(`histogram_quantile(0.95, sum by (outcome, le) (increase(mysqlha_redirect_hold_seconds_bucket{`+c+`}[5m])))`, "{{outcome}}")},
 			{title: "Late ticks of the leader", unit: "s", of: line(`histogram_quantile(0.99, sum by (le) (rate(mysqlha_leader_tick_late_seconds_bucket{`+c+`}[1m])))`, "99 of 100")},
+		}}, {"What it cost the clients", []panel{
+			{title: "Sessions ended at servers", help: "By the daemon beside them. Those that end with a mysqld that is killed are not among them.", of: line(`sum by (instance, cause) (increase(mysqlha_sessions_cut_total{`+c+`}[5m])) > 0`, "{{instance}}: {{cause}}")},
+			{title: "Sessions cut by redirectors", of: line(`sum by (instance, port, cause) (increase(mysqlha_redirect_sessions_closed_total{`+c+`, cause=~"new_term|peer_silent|shutdown"}[5m])) > 0`, "{{instance}} {{port}}: {{cause}}")},
+			{title: "Connections that waited in vain", help: "They got an error, or gave up.", of: line(`sum by (instance, port, outcome) (increase(mysqlha_redirect_hold_seconds_count{`+c+`, outcome!="connected"}[5m])) > 0`, "{{instance}} {{port}}: {{outcome}}")},
 		}}}},
 		{file: "server.json", title: "mysqlha: server", variables: [][2]string{clusters, instances}, rows: []row{
 			{"mysqld", []panel{
