@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -28,7 +29,8 @@ type row struct {
 
 type dashboard struct {
 	file, title string
-	// variables are what one chooses above, each with the query for its values.
+	// variables are what one chooses above, each with the query for its values; of
+	// redirectors any number, and all of them at first.
 	variables [][2]string
 	rows      []row
 }
@@ -38,6 +40,10 @@ func line(expr, name string) [][2]string { return [][2]string{{expr, name}} }
 func dashboards() []dashboard {
 	c, s := `cluster="$cluster"`, `cluster="$cluster", instance="$instance"`
 	clusters := [2]string{"cluster", "label_values(mysqlha_term, cluster)"}
+	// All redirectors at once, or some of them.
+	r := `cluster="$cluster", instance=~"$redirector"`
+	redirectors := [2]string{"redirector", `label_values(mysqlha_redirect_held_connections{cluster="$cluster"}, instance)`}
+	cut := `cause=~"new_term|peer_silent|shutdown"`
 	instances := [2]string{"instance", `label_values(mysqlha_term{cluster="$cluster"}, instance)`}
 	return []dashboard{
 		{file: "fleet.json", title: "mysqlha: fleet", rows: []row{{"All clusters", []panel{
@@ -90,9 +96,37 @@ func dashboards() []dashboard {
 			{title: "Late ticks of the leader", unit: "s", of: line(`histogram_quantile(0.99, sum by (le) (rate(mysqlha_leader_tick_late_seconds_bucket{`+c+`}[1m])))`, "99 of 100")},
 		}}, {"What it cost the clients", []panel{
 			{title: "Sessions ended at servers", help: "By the daemon beside them. Those that end with a mysqld that is killed are not among them.", of: line(`sum by (instance, cause) (increase(mysqlha_sessions_cut_total{`+c+`}[5m])) > 0`, "{{instance}}: {{cause}}")},
-			{title: "Sessions cut by redirectors", of: line(`sum by (instance, port, cause) (increase(mysqlha_redirect_sessions_closed_total{`+c+`, cause=~"new_term|peer_silent|shutdown"}[5m])) > 0`, "{{instance}} {{port}}: {{cause}}")},
+			{title: "Sessions cut by redirectors", of: line(`sum by (instance, port, cause) (increase(mysqlha_redirect_sessions_closed_total{`+c+`, `+cut+`}[5m])) > 0`, "{{instance}} {{port}}: {{cause}}")},
 			{title: "Connections that waited in vain", help: "They got an error, or gave up.", of: line(`sum by (instance, port, outcome) (increase(mysqlha_redirect_hold_seconds_count{`+c+`, outcome!="connected"}[5m])) > 0`, "{{instance}} {{port}}: {{outcome}}")},
 		}}}},
+		{file: "redirectors.json", title: "mysqlha: redirectors", variables: [][2]string{clusters, redirectors}, rows: []row{
+			{"What applications ask for", []panel{
+				{title: "QPS", help: "Of the whole cluster, by server: redirectors do not see statements.", unit: "reqps", of: line(`server:mysqlha_questions:rate1m{`+c+`}`, "{{instance}}")},
+				{title: "Reads and writes", unit: "reqps", of: [][2]string{{`cluster:mysqlha_reads:rate1m{` + c + `}`, "reads"}, {`cluster:mysqlha_writes:rate1m{` + c + `}`, "writes"}}},
+				{title: "New sessions", help: "Many for the QPS: applications do not keep theirs.", unit: "reqps", of: line(`sum by (instance, port) (rate(mysqlha_redirect_sessions_opened_total{`+r+`}[1m]))`, "{{instance}} {{port}}")},
+			}},
+			{"Sessions", []panel{
+				{title: "Open, by redirector", of: line(`sum by (instance, port) (mysqlha_redirect_sessions{`+r+`})`, "{{instance}} {{port}}")},
+				{title: "Open, by server", of: line(`sum by (server, port) (mysqlha_redirect_sessions{`+r+`})`, "{{server}} {{port}}")},
+				{title: "Reads at the primary", help: "New sessions of the read port that no replica was fresh enough for.", unit: "reqps", of: line(`rate(mysqlha_redirect_read_fallbacks_total{`+r+`}[1m])`, "{{instance}}")},
+				{title: "Ended", unit: "reqps", of: line(`sum by (port, cause) (rate(mysqlha_redirect_sessions_closed_total{`+r+`}[1m])) > 0`, "{{port}}: {{cause}}")},
+				{title: "Cut", help: "By redirectors.", of: line(`sum by (instance, port, cause) (increase(mysqlha_redirect_sessions_closed_total{`+r+`, `+cut+`}[5m])) > 0`, "{{instance}} {{port}}: {{cause}}")},
+				{title: "Refused", of: line(`sum by (instance, port, reason) (increase(mysqlha_redirect_refused_total{`+r+`}[5m])) > 0`, "{{instance}} {{port}}: {{reason}}")},
+			}},
+			{"In a failover", []panel{
+				{title: "Held", help: "Connections that wait for a server now.", of: line(`mysqlha_redirect_held_connections{`+r+`}`, "{{instance}} {{port}}")},
+				{title: "How long they were held", help: "95 of 100.", unit: "s", of: line(`histogram_quantile(0.95, sum by (instance, port, le) (increase(mysqlha_redirect_hold_seconds_bucket{`+r+`, outcome="connected"}[5m])))`, "{{instance}} {{port}}")},
+				{title: "Held in vain", help: "They got an error, or gave up.", of: line(`sum by (instance, port, outcome) (increase(mysqlha_redirect_hold_seconds_count{`+r+`, outcome!="connected"}[5m])) > 0`, "{{instance}} {{port}}: {{outcome}}")},
+			}},
+			{"Hosts", []panel{
+				{title: "Bytes of sessions", help: "They are counted when a session ends; see the network for what goes on.", unit: "Bps", of: line(`sum by (instance, direction) (rate(mysqlha_redirect_bytes_total{`+r+`}[5m]))`, "{{instance}} {{direction}}")},
+				{title: "Network", unit: "Bps", of: line(`rate(mysqlha_host_network_bytes_total{`+r+`}[1m])`, "{{instance}} {{interface}} {{direction}}")},
+				{title: "Processor", unit: "percentunit", of: line(`server:mysqlha_cpu:busy1m{`+r+`}`, "{{instance}}")},
+				{title: "Memory", help: "What programs could still get.", unit: "bytes", of: line(`mysqlha_host_memory_bytes{`+r+`, state="available"}`, "{{instance}}")},
+				{title: "Pressure", help: "Share of the time in which somebody waited for a processor.", unit: "percentunit", of: line(`rate(mysqlha_host_pressure_seconds_total{`+r+`, resource="cpu", stalled="some"}[1m])`, "{{instance}}")},
+				{title: "File descriptors", help: "Of those that the daemon may have; a session takes up to six.", unit: "percentunit", of: line(`process_open_fds{`+r+`} / process_max_fds{`+r+`}`, "{{instance}}")},
+			}},
+		}},
 		{file: "server.json", title: "mysqlha: server", variables: [][2]string{clusters, instances}, rows: []row{
 			{"mysqld", []panel{
 				{title: "Up", kind: "stat", of: line(`mysqlha_mysqld_up{`+s+`}`, "up")},
@@ -128,7 +162,11 @@ var source = map[string]string{"type": "prometheus", "uid": "${source}"}
 func (d dashboard) render() ([]byte, error) {
 	variables := []any{map[string]any{"name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus"}}
 	for _, v := range d.variables {
-		variables = append(variables, map[string]any{"name": v[0], "type": "query", "datasource": source, "query": v[1], "refresh": 2, "sort": 1})
+		variable := map[string]any{"name": v[0], "type": "query", "datasource": source, "query": v[1], "refresh": 2, "sort": 1}
+		if v[0] == "redirector" {
+			variable["multi"], variable["includeAll"], variable["current"] = true, true, map[string]any{"text": []string{"All"}, "value": []string{"$__all"}}
+		}
+		variables = append(variables, variable)
 	}
 	var panels []any
 	y, id := 0, 0
@@ -215,4 +253,45 @@ func TestEveryQueryIsOne(t *testing.T) {
 		t.Fatalf("only %d queries", queries)
 	}
 	checkRules(t, rules.String())
+}
+
+// A label or a variable that is not there makes an empty picture, which looks like peace.
+func TestQueriesNameOnlyLabelsAndVariablesThatAreThere(t *testing.T) {
+	text, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| \\w+ \\| ([\\w, ]*) \\|").FindAllStringSubmatch(string(text), -1) {
+		labels[m[1]] = m[2]
+	}
+	checked := 0
+	for _, d := range dashboards() {
+		known := []string{"$__range"}
+		for _, v := range d.variables {
+			known = append(known, "$"+v[0])
+		}
+		for _, r := range d.rows {
+			for _, p := range r.panels {
+				for _, q := range p.of {
+					for _, variable := range regexp.MustCompile(`\$\w+`).FindAllString(q[0], -1) {
+						if !slices.Contains(known, variable) {
+							t.Errorf("%s, %s: there is no variable %s", d.title, p.title, variable)
+						}
+					}
+					for _, m := range regexp.MustCompile(`\b(mysqlha_\w+?)(_bucket|_sum|_count)?\{([^}]*)\}`).FindAllStringSubmatch(q[0], -1) {
+						for _, matcher := range regexp.MustCompile(`(\w+)[=!]`).FindAllStringSubmatch(m[3], -1) {
+							checked++
+							if of := append(strings.Split(labels[m[1]], ", "), "cluster", "instance"); !slices.Contains(of, matcher[1]) {
+								t.Errorf("%s, %s: %s has no label %s", d.title, p.title, m[1], matcher[1])
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	if checked < 100 {
+		t.Errorf("only %d labels were looked at", checked)
+	}
 }
