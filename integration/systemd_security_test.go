@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -247,6 +248,10 @@ func TestSecurityFencingWorksUnderTheHardenedUnits(t *testing.T) {
 		}
 	}
 
+	for _, host := range []string{"db1", "redirector"} {
+		hostIsMeasured(t, s, host)
+	}
+
 	l := harness.Writers(t, s, 4)
 	replica := others(s, record(t, s).Primary)[0]
 	runOf := func(c api.Cluster) string {
@@ -287,6 +292,45 @@ func TestSecurityFencingWorksUnderTheHardenedUnits(t *testing.T) {
 	u.control("start", now.Primary+"-mysqlha-mysqld.service")
 	awaitCluster(t, s, "all is well in the end", sandbox.Settled)
 	l.Check()
+}
+
+// hostIsMeasured: the daemon may read the figures of its host, but for the clock's.
+func hostIsMeasured(t *testing.T, s *sandbox.Sandbox, host string) {
+	t.Helper()
+	samples, err := s.Metrics(t.Context(), host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, series := range []string{`mysqlha_host_cpu_seconds_total{mode="user"}`, `mysqlha_host_memory_bytes{state="available"}`, `mysqlha_host_load1`, `mysqlha_host_volume_bytes{state="free",volume="data"}`} {
+		if _, there := samples[series]; !there {
+			t.Errorf("%s does not tell %s", host, series)
+		}
+	}
+	if _, there := samples["mysqlha_host_clock_synchronised"]; there {
+		t.Errorf("%s tells of its clock: docs/metrics.md says that it cannot", host)
+	}
+}
+
+// systemd itself judges the units, and SECURITY.md says what it found. Lower is better.
+func TestSecurityTheUnitsAreAsClosedAsIsSaid(t *testing.T) {
+	text, err := os.ReadFile("../SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := regexp.MustCompile(`systemd-analyze security.: ([\d.]+) for the daemon, ([\d.]+) for a redirector, ([\d.]+) for mysqld, ([\d.]+) for the`).FindStringSubmatch(string(text))
+	if said == nil {
+		t.Fatal("SECURITY.md does not say it any more")
+	}
+	for i, unit := range []string{"mysqlhad", "mysqlha-redirector", "mysqlha-mysqld", "mysqlha-firewall"} {
+		out, err := exec.CommandContext(t.Context(), "systemd-analyze", "security", "--offline=yes", "../deploy/systemd/"+unit+".service").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		level := regexp.MustCompile(`Overall exposure level for .*: ([\d.]+)`).FindSubmatch(out)
+		if level == nil || string(level[1]) != said[i+1] {
+			t.Errorf("%s: found is %s, and SECURITY.md says %s", unit, level, said[i+1])
+		}
+	}
 }
 
 // inside runs a program among the units.
