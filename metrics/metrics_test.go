@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/mysqlha/mysqlha/member"
 	"github.com/mysqlha/mysqlha/metrics"
@@ -39,7 +41,7 @@ func busy() *metrics.Registry {
 	r.FailoverEnded(decide.History{Result: "completed", Plan: decide.Plan{Kind: decide.PlanRemove, Reason: decide.ReasonReplicaAbsent}})
 	r.LeaseRenewed(time.Now().Add(-time.Second), time.Hour)
 	r.LeaseLost(errors.New("timed out"))
-	r.SetLive(decide.Live{Answers: true, OpenTerm: 7, CommitAge: 250 * time.Millisecond, LagTransactions: 3, Attached: 2})
+	r.SetLive(decide.Live{Answers: true, OpenTerm: 7, CommitAge: 250 * time.Millisecond, LagTransactions: 3, Attached: 2, Disk: decide.Disk{Free: 3000, Data: 2000, Logs: 1000}})
 	r.WatchServer("sql", "db2")
 	r.Probed("sql", "db2", time.Millisecond, decide.FailureNone)
 	r.Probed("sql", "db2", time.Second, decide.FailureSilent)
@@ -51,6 +53,13 @@ func busy() *metrics.Registry {
 	r.SessionsCut(member.CutIdle, 12)
 	r.SessionsCut(member.CutIdle, 30)
 	r.Cloned(9 * time.Second)
+	r.WatchHook("pager")
+	r.Hooked("pager", true)
+	r.CertificateEnds("host", at.Add(90*24*time.Hour))
+	r.WatchRefusals([]string{"not-found"})
+	r.WatchPaths([]string{"/cluster"})
+	r.API().Requested("/cluster", 200)
+	r.API().Refused("not-found")
 	r.Fenced("no proof", 20*time.Millisecond, 5*time.Second)
 	r.WatchInterruptions([]string{"new-term"})
 	r.Interrupted("new-term", time.Unix(100, 0), time.Unix(100, 400e6))
@@ -78,22 +87,48 @@ func busy() *metrics.Registry {
 }
 
 func TestMetricsPassTheLint(t *testing.T) {
-	problems, err := testutil.GatherAndLint(busy().Gatherer())
+	families, err := busy().Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]bool{}
+	for _, f := range families {
+		told[f.GetName()] = true
+		if len(f.GetHelp()) < 10 {
+			t.Errorf("%s has the help %q", f.GetName(), f.GetHelp())
+		}
+	}
+	for _, e := range entries(t) {
+		if told[e.name] {
+			continue
+		}
+		if !strings.HasPrefix(e.name, "mysqlha_host_") {
+			t.Errorf("%s is not looked at: busy does not report it", e.name)
+		}
+		families = append(families, asDescribed(e)) // This machine's kernel does not tell it.
+	}
+	problems, err := promlint.NewWithMetricFamilies(families).Lint()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
-	families, err := busy().Gatherer().Gather()
-	if err != nil {
-		t.Fatal(err)
+}
+
+// asDescribed is a metric as it would be told.
+func asDescribed(e entry) *dto.MetricFamily {
+	kind := dto.MetricType(dto.MetricType_value[strings.ToUpper(e.kind)])
+	one := &dto.Metric{Gauge: &dto.Gauge{Value: new(float64)}}
+	if kind == dto.MetricType_COUNTER {
+		one = &dto.Metric{Counter: &dto.Counter{Value: new(float64)}}
 	}
-	for _, f := range families {
-		if len(f.GetHelp()) < 10 {
-			t.Errorf("%s has the help %q", f.GetName(), f.GetHelp())
+	for label := range strings.SplitSeq(e.labels, ", ") {
+		if label != "" {
+			one.Label = append(one.Label, &dto.LabelPair{Name: &label, Value: new(string)})
 		}
 	}
+	return &dto.MetricFamily{Name: &e.name, Help: &e.help, Type: &kind, Metric: []*dto.Metric{one}}
 }
 
 func TestFailoversExistBeforeTheFirst(t *testing.T) {
@@ -148,6 +183,8 @@ func TestEachReportIsShown(t *testing.T) {
 		`mysqlha_redirect_sessions_closed_total{cause="new_term",port="write"} 1`, `mysqlha_redirect_bytes_total{direction="down",port="write"} 20`,
 		`mysqlha_redirect_held_connections{port="write"} 1`, `mysqlha_redirect_hold_seconds_count{outcome="connected",port="write"} 1`,
 		`mysqlha_redirect_refused_total{port="read",reason="max_sessions"} 1`, `mysqlha_redirect_read_fallbacks_total 1`,
+		`mysqlha_disk_free_bytes 3000`, `mysqlha_data_directory_bytes{kind="logs"} 1000`, `mysqlha_hook_events_total{hook="pager",result="delivered"} 1`, `mysqlha_hook_events_total{hook="pager",result="given up"} 0`,
+		`mysqlha_api_requests_total{code="200",path="/cluster"} 1`, `mysqlha_api_refusals_total{reason="not-found"} 1`, `mysqlha_certificate_expiry_timestamp_seconds{certificate="host"} 1.77`,
 		`mysqlha_build_info{goversion=`, `go_goroutines `, `process_open_fds `,
 	} {
 		if !strings.Contains(text, "\n"+line) {
