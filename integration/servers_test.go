@@ -83,6 +83,10 @@ func TestS3_AnEmptyServerJoinsALoadedClusterAndLeavesIt(t *testing.T) {
 	}
 
 	leaver := others(s, now.Primary)[0]
+	awaitMetric(t, s, "redirector", "mysqlha_term", float64(now.Term))
+	if n := seriesOf(t, s, leaver); n == 0 {
+		t.Error("nobody measures the one that leaves")
+	}
 	if out, err := mysqlha(t, s, "server", "remove", leaver); err != nil || !strings.Contains(out, leaver+" has left") {
 		t.Errorf("mysqlha server remove: %v", err)
 	}
@@ -92,6 +96,14 @@ func TestS3_AnEmptyServerJoinsALoadedClusterAndLeavesIt(t *testing.T) {
 	}
 	awaitCluster(t, s, "it has registered again, and is not of the cluster", func(c api.Cluster) bool {
 		return slices.Contains(c.Applicants, leaver) && len(c.Servers) == 3 && sandbox.Settled(c)
+	})
+	within(t, "nobody has series of it", func(ctx context.Context) error {
+		return poll(ctx, func() error {
+			if n := seriesOf(t, s, leaver); n > 0 {
+				return fmt.Errorf("there are %d", n)
+			}
+			return nil
+		})
 	})
 	db := openLocal(t, s, leaver)
 	within(t, "it receives nothing", func(ctx context.Context) error {
@@ -120,6 +132,23 @@ func TestS3_AnEmptyServerJoinsALoadedClusterAndLeavesIt(t *testing.T) {
 	awaitEtcd(t, s, 4)
 	awaitCluster(t, s, "all are in sync", func(c api.Cluster) bool { return len(c.Servers) == 4 && sandbox.Settled(c) })
 	l.Check()
+}
+
+// seriesOf counts, over all hosts that answer, the series that are of a server.
+func seriesOf(t *testing.T, s *sandbox.Sandbox, server string) (n int) {
+	t.Helper()
+	for _, host := range append([]string{"redirector"}, decide.ServerNames(record(t, s).Servers)...) {
+		samples, err := s.Metrics(t.Context(), host)
+		if err != nil {
+			t.Error(err)
+		}
+		for series := range samples {
+			if strings.Contains(series, fmt.Sprintf("server=%q", server)) {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // A host that is gone for good is replaced: one command takes it out, one lets
