@@ -23,7 +23,7 @@ const (
 	// ports, each with the sessions that are open and those that were opened.
 	seriesOfServer = 2*(12+3+3) + 2*2
 	// seriesOfDaemon is what a daemon may have whatever the size of its cluster. It is a
-	// third more than there are, for what comes yet; closed sets of labels alone make it up.
+	// quarter more than there are, for what comes yet; closed sets of labels alone make it up.
 	seriesOfDaemon = 1400
 	// mostBytes is how large a scrape may be, before compression.
 	mostBytes = 300_000
