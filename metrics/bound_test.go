@@ -72,6 +72,7 @@ func strain(r *metrics.Registry, n int) {
 	r.WatchFences(member.Causes())
 	r.WatchRejoins(member.Ways())
 	r.WatchCuts(member.Cuts())
+	r.WatchInterruptions(member.InterruptionCauses())
 	var waits []decide.Wait
 	for _, entry := range decide.Catalogue() {
 		waits = append(waits, decide.Wait{Code: entry.Code})
