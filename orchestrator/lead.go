@@ -102,7 +102,6 @@ func (o *Orchestrator) Verdict() (Verdict, bool) {
 
 // Lead leads until ctx ends.
 func (o *Orchestrator) Lead(ctx context.Context, leader election.Leader) error {
-	o.o.Logger.Info("leading", "revision", leader.CreateRevision)
 	defer o.newest.Store(nil)
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -136,7 +135,9 @@ type lead struct {
 	waiting  map[waitKey]time.Time
 	late     time.Duration
 	last     decide.Decision
-	yielded  time.Time
+	// told is the decision that the log had last, in short.
+	told    string
+	yielded time.Time
 	// phase is what the open plan has come to, seen since planSeen.
 	phase    string
 	planSeen time.Time
@@ -236,6 +237,7 @@ func (l *lead) judge(ctx context.Context) {
 		l.probeAll(ctx, state.Record)
 		d := decide.Decide(l.view(state, now), l.o.o.Settings, now)
 		l.remember(&d, now)
+		l.log(&d, state.Record)
 		if d.Yield && now.Sub(l.yielded) > yieldPause {
 			l.yielded = now
 			l.o.o.Yield()
@@ -249,13 +251,13 @@ func (l *lead) judge(ctx context.Context) {
 		if d.Change == nil {
 			return
 		}
-		l.o.o.Logger.Info("decided", "reason", d.Reason, "detail", d.Detail, "plan", planOf(d.Change), "specs", len(d.Change.Specs))
 		if _, err := l.o.o.Bus.Commit(ctx, l.leader, state, *d.Change); err != nil {
 			if ctx.Err() == nil {
 				l.o.o.Logger.Warn("not committed, deciding anew", "error", err)
 			}
 			return
 		}
+		l.logCommitted(d.Change, state.Record)
 		if h := d.Change.History; h != nil {
 			l.spare(h, now)
 			l.trim(ctx)
@@ -280,13 +282,6 @@ func (l *lead) trim(ctx context.Context) {
 
 // yieldPause is the least time between two requests to give leadership away.
 const yieldPause = 10 * time.Second
-
-func planOf(c *decide.Change) string {
-	if c.Record == nil || c.Record.Plan == nil {
-		return ""
-	}
-	return c.Record.Plan.ID + " " + string(c.Record.Plan.Phase)
-}
 
 // view builds what decide looks at.
 func (l *lead) view(s *bus.State, now time.Time) decide.View {
