@@ -82,7 +82,7 @@ func (w *worker) lock(ctx context.Context) error {
 		w.m.locked.Store(&lockedAs{w.proc.StartID, slices.Clone(w.spec.Attach), time.Now()})
 	}
 	if errors.Is(err, replication.ErrNotPrepared) {
-		w.m.log.Warn("a server cannot attach", "error", err)
+		w.log.Warn("a server cannot attach", "error", err)
 		return nil // The others can, and nobody else.
 	}
 	return err
@@ -117,7 +117,7 @@ func (w *worker) insist(ctx context.Context, patience time.Duration, do func(con
 	}
 	ended, killErr := w.local().KillClients(ctx)
 	w.m.tellCut(CutInTheWay, ended)
-	w.m.log.Warn("a step took too long; the clients that might be in its way were ended", "after", patience, "clients", ended, "error", err)
+	w.log.Warn("a step took too long; the clients that might be in its way were ended", "after", patience, "clients", ended, "error", err)
 	if killErr != nil {
 		return killErr
 	}

@@ -42,7 +42,7 @@ func (w *worker) clone(ctx context.Context) error {
 		if state.Completed && state.Begun != note.Before {
 			return w.step("finish_clone", func() error { return w.finishClone(ctx, note) })
 		}
-		w.m.log.Error("the clone did not end well and is made again", "donor", note.Donor, "problem", state.Problem)
+		w.log.Error("the clone did not end well and is made again", "donor", note.Donor, "problem", state.Problem)
 	}
 	if err := w.harmless(ctx); err != nil {
 		return err
@@ -64,7 +64,7 @@ func (w *worker) clone(ctx context.Context) error {
 	if err := process.WriteClone(w.m.o.CloneFile, next); err != nil {
 		return err
 	}
-	w.m.log.Warn("this server is being built anew", "donor", w.spec.Source, "given_up", w.spec.Errant, "kept", next.Kept)
+	w.log.Warn("this server is being built anew", "donor", w.spec.Source, "given_up", w.spec.Errant, "kept", next.Kept)
 	return w.step("clone", func() error { return w.copyFrom(ctx) })
 }
 
@@ -158,7 +158,7 @@ func (w *worker) finishClone(ctx context.Context, note process.Clone) error {
 		w.m.o.Events.Rejoined(WayCloned)
 		w.m.o.Events.Cloned(took)
 	}
-	w.m.log.Info("this server was built anew", "donor", note.Donor, "took", took.Round(time.Millisecond), "kept", note.Kept)
+	w.log.Info("this server was built anew", "donor", note.Donor, "took", took.Round(time.Millisecond), "kept", note.Kept)
 	return nil
 }
 
@@ -180,7 +180,7 @@ func (w *worker) keepGivenUp(at time.Time) (string, error) {
 		n, err := binlog.ExtractFile(log, w.spec.Errant.Has, to)
 		var damage *binlog.DamageError
 		if errors.Is(err, binlog.ErrEncrypted) || errors.As(err, &damage) {
-			w.m.log.Warn("a binary log cannot be read and is kept whole", "reason", err)
+			w.log.Warn("a binary log cannot be read and is kept whole", "reason", err)
 			err = copyFile(log, to)
 		}
 		if err != nil {
@@ -189,7 +189,7 @@ func (w *worker) keepGivenUp(at time.Time) (string, error) {
 		kept += n
 	}
 	if uint64(kept) < w.spec.Errant.Count() {
-		w.m.log.Warn("not all that is given up stands in the binary logs", "kept", kept, "given_up", w.spec.Errant.Count())
+		w.log.Warn("not all that is given up stands in the binary logs", "kept", kept, "given_up", w.spec.Errant.Count())
 	}
 	return folder, nil
 }

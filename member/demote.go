@@ -140,11 +140,10 @@ func (w *worker) cutRest(ctx context.Context) error {
 		w.count(c, nil)
 		ids = append(ids, c.ID)
 	}
-	m := w.m
-	m.send(ctx, func(s *state) {
+	w.m.send(ctx, func(s *state) {
 		s.wg.Go(func() {
-			if err := m.o.Local.KillSessions(s.ctx, ids); err != nil && s.ctx.Err() == nil {
-				m.log.Warn("sessions are left on a server that is closed", "error", err)
+			if err := w.local().KillSessions(s.ctx, ids); err != nil && s.ctx.Err() == nil {
+				w.log.Warn("sessions are left on a server that is closed", "error", err)
 			}
 		})
 	})

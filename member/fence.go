@@ -123,7 +123,7 @@ func (s *state) lookAtWaiting(readAt time.Time) {
 		return
 	}
 	if ss := s.snap.SemiSync; !waits(ss, s.spec.RequiredAcks) {
-		s.m.log.Error("commits do not wait for replicas as they must: somebody changed it by hand", "enabled", ss.SourceEnabled,
+		s.m.log.Error("commits do not wait for replicas as they must: somebody changed it by hand", "term", s.openTerm, "enabled", ss.SourceEnabled,
 			"status", ss.SourceStatus, "lossless", ss.Lossless, "acks", ss.RequiredAcks)
 		s.setWeakened(true)
 	}
@@ -165,18 +165,20 @@ const proofStep = 200 * time.Millisecond
 
 // fence closes the server beside the loop. hard skips the polite stages.
 func (s *state) fence(cause, why string, hard bool) {
-	s.close(fenceCall{cause: cause, why: why, proven: s.newestProof(), begun: time.Now()}, hard)
+	s.close(fenceCall{cause: cause, why: why, term: s.openTerm, proven: s.newestProof(), begun: time.Now()}, hard)
 }
 
 // fenceCall is one fence, from the decision until it is proven.
 type fenceCall struct {
 	cause, why string
+	// term is that in which the server was open.
+	term uint64
 	// proven is when the server was last proven current.
 	proven, begun time.Time
 }
 
 func (s *state) close(f fenceCall, hard bool) {
-	s.m.log.Error("fencing", "why", f.why)
+	s.m.log.Error("fencing", "term", f.term, "cause", f.cause, "why", f.why)
 	s.cancelJob()
 	s.fencing, s.fenced = true, true
 	s.closed()
@@ -191,7 +193,7 @@ func (s *state) closedByFence(err error, f fenceCall) {
 	s.fencing = false
 	if err != nil {
 		// Not proven closed: try again, the hard way.
-		s.m.log.Error("fence failed", "error", err)
+		s.m.log.Error("fence failed", "term", f.term, "error", err)
 		s.fencing = true
 		s.wg.Go(func() {
 			if wait(s.ctx, lockedRetry) == nil {
@@ -202,7 +204,7 @@ func (s *state) closedByFence(err error, f fenceCall) {
 	}
 	s.fencedAt = time.Now()
 	took, sinceProof := s.fencedAt.Sub(f.begun), s.fencedAt.Sub(f.proven)
-	s.m.log.Warn("fenced: proven not writable", "why", f.why, "took", took, "since_proof", sinceProof)
+	s.m.log.Warn("fenced: proven not writable", "term", f.term, "cause", f.cause, "why", f.why, "took", took, "since_proof", sinceProof)
 	if s.m.o.Events != nil {
 		s.m.o.Events.Fenced(f.cause, took, sinceProof)
 	}

@@ -24,7 +24,7 @@ const errFatalReading = 13114
 func (w *worker) follow(ctx context.Context) error {
 	if w.spec.Rotate {
 		if err := w.rotate(ctx); err != nil {
-			w.m.log.Warn("no new binary log was begun", "error", err) // It only takes longer then.
+			w.log.Warn("no new binary log was begun", "error", err) // It only takes longer then.
 		}
 	}
 	a, err := w.m.address(w.spec.Source)

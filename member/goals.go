@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
@@ -32,8 +33,10 @@ const (
 
 // worker carries out one spec. Every step may be done again without harm.
 type worker struct {
-	m       *Member
-	job     *job
+	m   *Member
+	job *job
+	// log says which term and plan it is about.
+	log     *slog.Logger
 	spec    decide.Spec
 	proc    process.State
 	wasOpen bool
@@ -96,7 +99,7 @@ func (w *worker) step(name string, do func() error) error {
 // kill ends a mysqld that clients may have written to. Its gate's supervisor
 // starts it again, harmless.
 func (w *worker) kill(ctx context.Context, why string) error {
-	w.m.log.Warn("mysqld was open and must not be any more: killing it", "goal", why, "run", w.proc.StartID)
+	w.log.Warn("mysqld was open and must not be any more: killing it", "goal", why, "run", w.proc.StartID)
 	ctx, cancel := context.WithTimeout(ctx, killDeadline)
 	defer cancel()
 	if err := w.m.killRun(ctx, w.proc); err != nil {

@@ -38,6 +38,7 @@ type heart struct {
 func (h *heart) beat(ctx context.Context) {
 	tick := time.NewTicker(h.m.o.HeartbeatRow)
 	defer tick.Stop()
+	told := ""
 	for {
 		sent := time.Now()
 		h.tell(ctx, func(s *state) { s.pendingSince = sent })
@@ -61,8 +62,12 @@ func (h *heart) beat(ctx context.Context) {
 				}
 			}
 		})
-		if err != nil && !errors.Is(err, errAlone) && ctx.Err() == nil {
-			h.m.log.Warn("heartbeat is no proof", "error", err)
+		switch {
+		case err == nil:
+			told = ""
+		case !errors.Is(err, errAlone) && ctx.Err() == nil && err.Error() != told:
+			told = err.Error()
+			h.m.log.Warn("heartbeat is no proof", "term", h.term, "error", err)
 		}
 		select {
 		case <-ctx.Done():

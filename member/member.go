@@ -374,6 +374,7 @@ func (m *Member) publish(ctx context.Context) {
 	retry := time.NewTimer(0)
 	retry.Stop()
 	defer retry.Stop()
+	told := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -382,10 +383,16 @@ func (m *Member) publish(ctx context.Context) {
 		case <-retry.C:
 		}
 		st := m.status.get()
-		if err := m.o.Board.PutStatus(ctx, st); err != nil && ctx.Err() == nil {
-			m.log.Warn("status not written, will be tried again", "error", err)
-			retry.Reset(200 * time.Millisecond)
+		err := m.o.Board.PutStatus(ctx, st)
+		if err == nil || ctx.Err() != nil {
+			told = false
+			continue
 		}
+		if !told {
+			told = true
+			m.log.Warn("status not written, will be tried again", "error", err)
+		}
+		retry.Reset(200 * time.Millisecond)
 	}
 }
 

@@ -123,7 +123,7 @@ func (w *worker) primary(ctx context.Context) error {
 		resetCtx, cancel := context.WithTimeout(ctx, accountsDeadline)
 		defer cancel()
 		if err := w.local().ResetReplica(resetCtx); err != nil {
-			w.m.log.Warn("the former replica's relay log is left behind", "error", err)
+			w.log.Warn("the former replica's relay log is left behind", "error", err)
 		}
 	}
 	return w.accounts(ctx)
@@ -176,7 +176,7 @@ func (w *worker) accounts(ctx context.Context) error {
 			return err
 		}
 		if made {
-			w.m.log.Info("accounts made", "of", a.Server)
+			w.log.Info("accounts made", "of", a.Server)
 		}
 	}
 	if err := w.lock(ctx); err != nil {
@@ -194,7 +194,7 @@ func (w *worker) inject(ctx context.Context, executed Set) error {
 	if missing.IsEmpty() {
 		return nil
 	}
-	w.m.log.Warn("empty transactions are made here, because a human called harmless what they are elsewhere", "transactions", missing)
+	w.log.Warn("empty transactions are made here, because a human called harmless what they are elsewhere", "transactions", missing)
 	return w.local().InjectEmpty(ctx, missing)
 }
 
@@ -210,7 +210,7 @@ func (w *worker) prove(ctx context.Context) error {
 		if err != nil || ended == 0 {
 			return err
 		}
-		w.m.log.Warn("unlisted replicas were attached and were ended; the proof is made again", "sessions", ended)
+		w.log.Warn("unlisted replicas were attached and were ended; the proof is made again", "sessions", ended)
 	}
 }
 

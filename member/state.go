@@ -265,7 +265,11 @@ func (s *state) opened(term uint64) {
 		s.interrupted(InterruptedByTerm, since, now)
 	}
 	s.startHeart(term)
-	s.m.log.Info("open for writes", "term", term)
+	if term == s.spec.Term {
+		about(s.m.log, s.spec.Spec).Info("open for writes")
+	} else { // By an earlier run of this daemon.
+		s.m.log.Info("open for writes", "term", term)
+	}
 }
 
 // interrupted tells that nobody is known to have taken writes for a while.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
@@ -123,9 +124,7 @@ func (s *state) start() error {
 		j.detail = fmt.Sprintf("the spec is of term %d, this server has seen %d", s.spec.Term, seen)
 		return nil
 	}
-	w := &worker{m: s.m, job: j, spec: s.spec.Spec, wasOpen: s.wasOpen(), weakened: s.weakened,
-		isOpen: s.openTerm != 0 && s.openTerm == s.spec.Term && !(s.answers && (s.snap.ReadOnly || s.snap.OfflineMode)),
-		steps:  make(map[string]float64), proc: s.proc, logIndex: s.logIndex, fit: len(s.findings) == 0}
+	w := s.newWorker(j)
 	if s.openTerm != 0 && s.openTerm != s.spec.Term {
 		s.closed()
 	}
@@ -138,6 +137,23 @@ func (s *state) start() error {
 		s.m.send(s.ctx, func(s *state) { s.worked(w, err) })
 	})
 	return nil
+}
+
+// newWorker prepares what carries a job out, with what is known now.
+func (s *state) newWorker(j *job) *worker {
+	return &worker{m: s.m, job: j, log: about(s.m.log, j.spec.Spec), spec: j.spec.Spec, wasOpen: s.wasOpen(), weakened: s.weakened,
+		isOpen: s.openTerm != 0 && s.openTerm == j.spec.Term && !(s.answers && (s.snap.ReadOnly || s.snap.OfflineMode)),
+		steps:  make(map[string]float64), proc: s.proc, logIndex: s.logIndex, fit: len(s.findings) == 0}
+}
+
+// about is the log of what is done for a spec: a plan is followed through all hosts by
+// its id.
+func about(log *slog.Logger, spec decide.Spec) *slog.Logger {
+	log = log.With("term", spec.Term)
+	if spec.Plan != "" {
+		log = log.With("plan", spec.Plan)
+	}
+	return log
 }
 
 // wasOpen tells whether clients may have written to this run of mysqld. Such a
@@ -166,14 +182,14 @@ func (s *state) worked(w *worker, err error) {
 		if w.weakened && (j.spec.Goal == decide.GoalPrimary || j.spec.Goal == decide.GoalFollow) {
 			s.setWeakened(false) // A later commit is on enough replicas, and so is all before it.
 		}
-		s.m.log.Info("spec done", "goal", j.spec.Goal, "plan", j.spec.Plan, "ms", w.steps)
+		w.log.Info("spec done", "goal", j.spec.Goal, "ms", w.steps)
 	case errors.As(err, &refused):
 		j.state, j.problem, j.detail = decide.SpecRefused, refused.code, refused.detail
-		s.m.log.Error("spec refused", "goal", j.spec.Goal, "reason", refused.detail)
+		w.log.Error("spec refused", "goal", j.spec.Goal, "reason", refused.detail)
 	default:
 		j.state, j.problem, j.detail = decide.SpecFailed, decide.CodeStepFailed, err.Error()
 		s.retryAt = time.Now().Add(s.pause())
-		s.m.log.Error("spec failed, will be tried again", "goal", j.spec.Goal, "error", err)
+		w.log.Error("spec failed, will be tried again", "goal", j.spec.Goal, "error", err)
 	}
 	select {
 	case s.m.kick <- struct{}{}:
