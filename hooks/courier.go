@@ -73,7 +73,7 @@ func (c *Courier) Tell(e Event) {
 		select {
 		case h.local <- e:
 		default:
-			c.log.Error("a hook is so far behind that an event is dropped", "hook", h.Name, "event", e.Kind, "id", e.ID)
+			c.log.Error("a hook is so far behind that an event is dropped", "hook", h.Name, "kind", e.Kind, "id", e.ID, "term", e.Term)
 			c.count(h.Name, e.Kind, false)
 		}
 	}
@@ -155,7 +155,7 @@ func (c *Courier) insist(ctx, going context.Context, h *one, e Event) bool {
 	for try := 1; going.Err() == nil; try++ {
 		err := h.Deliver(ctx, e)
 		if err == nil {
-			c.log.Info("hook told", "hook", h.Name, "event", e.Kind, "id", e.ID, "try", try)
+			c.log.Info("hook told", "hook", h.Name, "kind", e.Kind, "id", e.ID, "term", e.Term, "try", try)
 			c.count(h.Name, e.Kind, true)
 			return true
 		}
@@ -163,11 +163,11 @@ func (c *Courier) insist(ctx, going context.Context, h *one, e Event) bool {
 			return false
 		}
 		if try >= h.Tries {
-			c.log.Error("hook given up for this event", "hook", h.Name, "event", e.Kind, "id", e.ID, "tries", try, "error", err)
+			c.log.Error("hook given up for this event", "hook", h.Name, "kind", e.Kind, "id", e.ID, "term", e.Term, "tries", try, "error", err)
 			c.count(h.Name, e.Kind, false)
 			return true
 		}
-		c.log.Warn("hook failed, will be tried again", "hook", h.Name, "event", e.Kind, "id", e.ID, "try", try, "in", wait, "error", err)
+		c.log.Warn("hook failed, will be tried again", "hook", h.Name, "kind", e.Kind, "id", e.ID, "term", e.Term, "try", try, "in", wait, "error", err)
 		if !pause(going, wait) {
 			return false
 		}

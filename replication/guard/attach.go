@@ -61,7 +61,7 @@ func outlive(ctx context.Context, o Options) error {
 	if err != nil || !lives {
 		return err
 	}
-	o.Logger.Warn("mysqld runs already, without a guard that is its parent: it is watched over, and another one is started when it has ended", "pid", run.PID, "start_id", run.StartID)
+	o.Logger.Warn("mysqld runs already, without a guard that is its parent: it is watched over, and another one is started when it has ended", "pid", run.PID, "run", run.StartID)
 	run.Attached, run.GuardPID = true, os.Getpid()
 	_, err = watchOver(ctx, o, run)
 	return err

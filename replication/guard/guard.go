@@ -215,7 +215,11 @@ func supervise(ctx context.Context, o Options, c *child, rewound *process.Rewind
 		// Nobody could fence a mysqld without a run file.
 		return 0, errors.Join(err, c.abandon())
 	}
-	o.Logger.Info(c.arrival(), "pid", c.run.PID, "start_id", c.run.StartID)
+	if c.attached {
+		o.Logger.Info("attached to a mysqld that was started without a guard", "pid", c.run.PID, "run", c.run.StartID)
+	} else {
+		o.Logger.Info("mysqld started", "pid", c.run.PID, "run", c.run.StartID)
+	}
 
 	k := startKeeper(ctx, o, c, db)
 	var watching sync.WaitGroup
@@ -235,7 +239,7 @@ func supervise(ctx context.Context, o Options, c *child, rewound *process.Rewind
 		return c.status(o.Logger)
 	case err := <-k.fault:
 		k.end()
-		o.Logger.Error("mysqld is killed", "reason", err, "start_id", c.run.StartID)
+		o.Logger.Error("mysqld is killed", "reason", err, "run", c.run.StartID)
 		killErr := c.kill()
 		var closing *closingError
 		if errors.As(err, &closing) && killErr == nil {
@@ -244,7 +248,7 @@ func supervise(ctx context.Context, o Options, c *child, rewound *process.Rewind
 		return 0, errors.Join(err, killErr)
 	case <-ctx.Done():
 	}
-	o.Logger.Info("stopping mysqld", "start_id", c.run.StartID)
+	o.Logger.Info("stopping mysqld", "run", c.run.StartID)
 	err = stop(context.WithoutCancel(ctx), o, c, k)
 	k.end()
 	if err != nil {
@@ -265,14 +269,14 @@ func noteLetGo(o Options, c *child) error {
 	if politely, err := endedPolitely(o, c); err != nil || !politely {
 		return err
 	}
-	o.Logger.Error("mysqld was stopped past its gate: commits that waited for replicas may have been answered OK", "start_id", c.run.StartID)
+	o.Logger.Error("mysqld was stopped past its gate: commits that waited for replicas may have been answered OK", "run", c.run.StartID)
 	return process.WriteLetGo(o.LetGoFile, process.LetGo{StartID: c.run.StartID, At: time.Now()})
 }
 
 // status waits for nothing: the child is gone.
 func (c *child) status(log *slog.Logger) (int, error) {
 	if c.attached && c.waitErr == nil {
-		log.Info("mysqld is gone", "start_id", c.run.StartID)
+		log.Info("mysqld is gone", "run", c.run.StartID)
 		return 0, nil
 	}
 	if c.state == nil {
@@ -282,6 +286,6 @@ func (c *child) status(log *slog.Logger) (int, error) {
 	if ws, ok := c.state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		code = signalBase + int(ws.Signal())
 	}
-	log.Info("mysqld is gone", "start_id", c.run.StartID, "status", c.state.String())
+	log.Info("mysqld is gone", "run", c.run.StartID, "status", c.state.String())
 	return code, nil
 }

@@ -93,14 +93,6 @@ func (c *child) abandon() error {
 	return c.kill()
 }
 
-// arrival says how the guard has come to it.
-func (c *child) arrival() string {
-	if c.attached {
-		return "attached to a mysqld that was started without a guard"
-	}
-	return "mysqld started"
-}
-
 // kill kills mysqld and returns when it is reaped.
 func (c *child) kill() error {
 	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)

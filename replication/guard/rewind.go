@@ -162,7 +162,7 @@ func (g *gateway) rewind(answer decide.StartAnswer) (*process.Rewind, error) {
 	}
 	if len(t.against) > 0 {
 		r.Why = strings.Join(t.against, "; ")
-		g.o.Logger.Error("the binary log is not rewound", "transactions", t.unknown, "primary", answer.Primary, "reason", r.Why)
+		g.o.Logger.Error("the binary log is not rewound", "transactions", t.unknown, "primary", answer.Primary, "term", answer.Term, "reason", r.Why)
 		return nil, process.WriteRewind(g.o.RewindFile, r)
 	}
 	r.State, r.Why, r.Log, r.Position, r.Prepared = process.RewindCutting, answer.Why, t.log, t.position, t.prepared

@@ -78,7 +78,7 @@ func (k *keeper) keep(ctx context.Context, o Options, c *child) *sql.Conn {
 				return conn
 			}
 			if !said {
-				o.Logger.Info("mysqld answers", "start_id", c.run.StartID)
+				o.Logger.Info("mysqld answers", "run", c.run.StartID)
 				said = true
 			}
 		}

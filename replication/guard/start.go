@@ -119,7 +119,7 @@ func (g *gateway) ask(ctx context.Context) (decide.StartAnswer, error) {
 	for {
 		answer, err := g.askOnce(ctx, time.Since(begun))
 		if err == nil && answer.Advice != decide.StartWait {
-			g.o.Logger.Info("the gate opens", "advice", answer.Advice, "reason", answer.Why, "waited", time.Since(begun))
+			g.o.Logger.Info("the gate opens", "term", g.opened.Term, "advice", answer.Advice, "reason", answer.Why, "waited", time.Since(begun))
 			return answer, nil
 		}
 		if time.Since(told) > tellEvery {

@@ -75,10 +75,10 @@ func stop(ctx context.Context, o Options, c *child, k *keeper) error {
 	}
 	if err != nil {
 		o.Logger.Warn("mysqld is killed, because a polite stop might let waiting commits go",
-			"start_id", c.run.StartID, "reason", err, "after", time.Since(begun))
+			"run", c.run.StartID, "reason", err, "after", time.Since(begun))
 		return c.kill()
 	}
-	o.Logger.Info("nobody waits; mysqld is asked to stop", "start_id", c.run.StartID, "after", time.Since(begun))
+	o.Logger.Info("nobody waits; mysqld is asked to stop", "run", c.run.StartID, "after", time.Since(begun))
 	if err := c.proc.Signal(syscall.SIGTERM); err != nil {
 		// Gone between the two, or not to be signalled: Kill tells.
 		return c.kill()
@@ -90,7 +90,7 @@ func stop(ctx context.Context, o Options, c *child, k *keeper) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := c.await(ctx); err != nil {
-		o.Logger.Warn("mysqld is killed, because it did not stop in time", "start_id", c.run.StartID, "timeout", limit)
+		o.Logger.Warn("mysqld is killed, because it did not stop in time", "run", c.run.StartID, "timeout", limit)
 		return c.kill()
 	}
 	return nil

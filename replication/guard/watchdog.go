@@ -48,7 +48,7 @@ func watchdog(ctx context.Context, o Options, c *child, db *sql.DB, fault chan<-
 			continue
 		}
 		closedFor = proof.At
-		o.Logger.Error("the gate closes mysqld", "reason", errNotCurrent, "proof_age", proof.Age(), "start_id", c.run.StartID)
+		o.Logger.Error("the gate closes mysqld", "reason", errNotCurrent, "proof_age", proof.Age(), "run", c.run.StartID)
 		closing := &closingError{proof: proof, begun: time.Now()}
 		if !proof.Alone {
 			if closing.refusing = refuseClients(ctx, db); closing.refusing == nil {
