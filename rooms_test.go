@@ -66,6 +66,8 @@ var rooms = map[string]room{
 		"a file is checked without anything running"},
 	"hooks": {[]string{"orchestrator/decide"}, nil,
 		"it is handed what has happened, and nothing waits for it"},
+	"logs": {nil, nil,
+		"it only shapes lines; whoever writes one is handed a slog.Logger"},
 	"doctor": {[]string{"orchestrator/decide", "replication", "replication/guard"}, nil,
 		"it judges facts that others have read, and can be asked about any server"},
 	"firewall": {[]string{"config"}, nil,
@@ -84,6 +86,7 @@ var rooms = map[string]room{
 var nobodyImports = map[string]string{
 	"cmd":          "a command's wiring is no library",
 	"integration":  "it has only tests",
+	"logs":         "a logger is made where a program starts, and handed on",
 	"member":       "only cmd starts a member",
 	"orchestrator": "only cmd starts a leader; its words are in orchestrator/decide",
 }

@@ -15,12 +15,12 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/lmittmann/tint"
 	"github.com/urfave/cli/v2"
 
 	"github.com/mysqlha/mysqlha/api"
 	"github.com/mysqlha/mysqlha/certs"
 	"github.com/mysqlha/mysqlha/config"
+	"github.com/mysqlha/mysqlha/logs"
 	"github.com/mysqlha/mysqlha/member"
 	"github.com/mysqlha/mysqlha/replication/guard"
 )
@@ -82,7 +82,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return code
 	}
-	fmt.Fprintln(stderr, "mysqlhad:", err)
+	logs.Complain(stderr, "mysqlhad: "+err.Error())
 	var faults config.Faults
 	if errors.As(err, &faults) || errors.Is(err, errUsage) {
 		return exitUsage
@@ -105,7 +105,7 @@ func prepare(c *cli.Context, stderr io.Writer) (*config.Config, *slog.Logger, er
 	if err != nil {
 		return nil, nil, err
 	}
-	log := newLogger(cfg.Log, stderr)
+	log := logs.New(logs.Options(cfg.Log), stderr)
 	for _, w := range cfg.Warnings() {
 		log.Warn("configuration", "warning", w)
 	}
@@ -139,23 +139,6 @@ func atLeastInfo(o config.Log) config.Log {
 		o.Level = "info"
 	}
 	return o
-}
-
-func newLogger(o config.Log, stderr io.Writer) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(o.Level)); err != nil {
-		level = slog.LevelInfo // The configuration has been checked.
-	}
-	text := o.Format == "text"
-	file, isFile := stderr.(*os.File)
-	if o.Format == "auto" && isFile {
-		info, err := file.Stat()
-		text = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
-	if text {
-		return slog.New(tint.NewTextHandler(stderr, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: os.Getenv("NO_COLOR") != ""}))
-	}
-	return slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
 }
 
 func runGuard(c *cli.Context, stderr io.Writer) (int, error) {

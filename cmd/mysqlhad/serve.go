@@ -19,6 +19,7 @@ import (
 	"github.com/mysqlha/mysqlha/config"
 	"github.com/mysqlha/mysqlha/election"
 	"github.com/mysqlha/mysqlha/hooks"
+	"github.com/mysqlha/mysqlha/logs"
 	"github.com/mysqlha/mysqlha/member"
 	"github.com/mysqlha/mysqlha/metrics"
 	"github.com/mysqlha/mysqlha/orchestrator/decide"
@@ -216,7 +217,7 @@ func (d *daemon) makeElector(ctx context.Context, group *errgroup.Group) (err er
 func (d *daemon) newServer() (*api.HTTPServer, error) {
 	o := api.Options{Listen: d.cfg.API.Listen, TLS: certs.OptionalClientServerConfig(d.files),
 		Backend: &backend{d}, Version: version, Metrics: d.metrics.Handler(), Logger: d.log,
-		ReadsNeedRole: d.cfg.API.Reads == config.ReadsRole, Observer: d.metrics.API(), Audit: newLogger(atLeastInfo(d.cfg.Log), os.Stderr)}
+		ReadsNeedRole: d.cfg.API.Reads == config.ReadsRole, Observer: d.metrics.API(), Audit: logs.New(logs.Options(atLeastInfo(d.cfg.Log)), os.Stderr)}
 	d.metrics.WatchRefusals(api.Refusals())
 	if d.cfg.API.TokensFile != "" {
 		o.Tokens = api.OpenTokens(d.cfg.API.TokensFile, func(err error) { d.log.Error("no token is accepted", "error", err) })
