@@ -12,7 +12,11 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-const rulesFile = "mysqlha.rules.yml"
+const (
+	rulesFile = "mysqlha.rules.yml"
+	// alertsPage is docs/alerts.md where everybody can read it.
+	alertsPage = "https://github.com/mysqlha/mysqlha/blob/main/docs/alerts.md"
+)
 
 type rule struct {
 	Record, Alert, Expr string
@@ -80,6 +84,9 @@ func TestEveryAlertSaysWhatToDo(t *testing.T) {
 		}
 		if r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
 			t.Errorf("%s lacks summary or description", r.Alert)
+		}
+		if url := r.Annotations["runbook_url"]; url != alertsPage+"#"+strings.ToLower(r.Alert) {
+			t.Errorf("%s leads to %q", r.Alert, url)
 		}
 		delete(documented, r.Alert)
 	}
