@@ -41,7 +41,7 @@ mysqld: ## find or fetch a mysqld and print its path
 
 vet: ## go vet and staticcheck
 	go vet ./...
-	go vet -tags security,monitoring ./integration
+	go vet -tags security,monitoring ./integration ./deploy/...
 	go run $(STATICCHECK) ./...
 
 unit: ## all tests that need no mysqld, with the race detector
@@ -61,9 +61,9 @@ check-security: ## attackers, captures on every link, rotation, firewalls, units
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags security -timeout 20m -v \
 	  -run 'TestSecurity|TestTheAuthorityIsReplaced|TestPasswordsAreReplaced|TestThePorts|TestAFlood|TestNobodyLocks|TestTheRulesFollow' ./integration | grep -v -e '^=== ' -e 'sandbox: '
 
-check-monitoring: ## the rules by promtool, and a real Prometheus and a real browser that watch a failover (Debian's prometheus is fetched; chromium)
-	@command -v chromium >/dev/null || { echo "chromium is needed: apt-get install chromium" >&2; exit 1; }
-	go test -count=1 ./metrics ./deploy/prometheus
+check-monitoring: ## the rules by promtool, the routing by amtool, and a real Prometheus, Alertmanagers and a browser that watch a failover (chromium; the rest is fetched)
+	@command -v curl chromium >/dev/null || { echo "curl and chromium are needed: apt-get install curl chromium" >&2; exit 1; }
+	go test -count=1 -tags monitoring ./metrics ./deploy/prometheus ./deploy/alertmanager ./deploy/grafana
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags monitoring -timeout 20m -v -run TestMonitoring ./integration | grep -v -e '^=== ' -e 'sandbox: '
 
 simulate: ## random schedules against the write contract, and the rules broken on purpose: STEPS=2000000 SEED=

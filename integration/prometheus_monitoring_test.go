@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -36,7 +35,7 @@ type monitor struct {
 	base string
 }
 
-func startMonitor(t *testing.T, s *sandbox.Sandbox) *monitor {
+func startMonitor(t *testing.T, s *sandbox.Sandbox, n *notifiers) *monitor {
 	t.Helper()
 	folder, err := exec.Command("../deploy/prometheus/fetch").Output()
 	if err != nil {
@@ -47,39 +46,40 @@ func startMonitor(t *testing.T, s *sandbox.Sandbox) *monitor {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	// A certificate for whoever only reads.
-	ca, err := certs.LoadAuthority(string(s.PKI()))
-	if err == nil {
-		err = ca.IssueTo(dir, "reader", certs.For(certs.RoleReader, "prometheus", nil, time.Hour))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	issue(t, s, dir, certs.For(certs.RoleReader, "prometheus", nil, time.Hour))
 	var targets []string
 	for _, server := range record(t, s).Servers {
 		targets = append(targets, server.API)
 	}
-	config, err := yaml.Marshal(map[string]any{
-		"global":     map[string]any{"scrape_interval": "1s", "evaluation_interval": "1s"},
-		"rule_files": []string{rules},
-		"scrape_configs": []any{map[string]any{"job_name": "mysqlha", "scheme": "https",
-			"tls_config":     map[string]any{"ca_file": filepath.Join(s.Dir(), "client", "ca.crt"), "cert_file": filepath.Join(dir, "reader.crt"), "key_file": filepath.Join(dir, "reader.key")},
-			"static_configs": []any{map[string]any{"targets": targets, "labels": map[string]string{"cluster": "sandbox"}}}}},
-	})
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "prometheus.yml"), config, 0o600)
+	// The shipped file, with these hosts and in a hurry.
+	var config struct {
+		Global   map[string]any   `yaml:"global"`
+		Rules    []string         `yaml:"rule_files"`
+		Scrape   []map[string]any `yaml:"scrape_configs"`
+		Alerting struct {
+			Alertmanagers []map[string]any `yaml:"alertmanagers"`
+		} `yaml:"alerting"`
 	}
+	if err := yaml.Unmarshal(shipped(t, "prometheus/prometheus.yml", dir), &config); err != nil {
+		t.Fatal(err)
+	}
+	config.Global, config.Rules = map[string]any{"evaluation_interval": "1s"}, []string{rules}
+	config.Scrape[0]["scrape_interval"] = "1s"
+	config.Scrape[0]["static_configs"] = []any{map[string]any{"targets": targets, "labels": map[string]string{"cluster": "sandbox"}}}
+	config.Alerting.Alertmanagers[0]["static_configs"] = []any{map[string]any{"targets": n.addresses}}
+	text, err := yaml.Marshal(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	free.Close()
-	cmd := exec.Command(filepath.Join(strings.TrimSpace(string(folder)), "prometheus"), "--config.file="+filepath.Join(dir, "prometheus.yml"),
-		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address)
+	address := free(t, 1)[0]
+	beside(t, "Prometheus", exec.Command(filepath.Join(strings.TrimSpace(string(folder)), "prometheus"), "--config.file="+write(t, filepath.Join(dir, "prometheus.yml"), text),
+		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address))
+	return &monitor{t, "http://" + address}
+}
+
+// beside runs a program until the test ends, and shows what it said if that failed.
+func beside(t *testing.T, name string, cmd *exec.Cmd) {
+	t.Helper()
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -90,10 +90,9 @@ func startMonitor(t *testing.T, s *sandbox.Sandbox) *monitor {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		if t.Failed() {
-			t.Logf("Prometheus said:\n%s", said.String())
+			t.Logf("%s said:\n%s", name, said.String())
 		}
 	})
-	return &monitor{t, "http://" + address}
 }
 
 // ask asks Prometheus' own API.
@@ -167,12 +166,15 @@ func (m *monitor) await(what string, expr string, suits func(float64) bool) {
 	})
 }
 
-// A primary that is killed raises one alert and no other, and that ends. History and
-// metrics tell the same of it, and every expression of the rules has something to say.
+// A primary that is killed raises one alert and no other, and that ends. Of both
+// somebody is told once, by a pair of Alertmanagers, and of the event by the hooks.
+// History and metrics tell the same of it, and every expression of the rules has
+// something to say.
 func TestMonitoringAFailoverRaisesOneAlertThatEnds(t *testing.T) {
-	s := harness.Start(t, sandbox.Options{})
+	w := startWebhook(t)
+	s := harness.Start(t, sandbox.Options{Config: w.hooks(t)})
 	l := harness.Writers(t, s, 4)
-	m := startMonitor(t, s)
+	m := startMonitor(t, s, startNotifiers(t, s, w))
 	m.await("all are scraped", `count(up{job="mysqlha"} == 1)`, func(v float64) bool { return v == 3 })
 	m.await("QPS is known", `cluster:mysqlha_questions:rate1m`, func(v float64) bool { return v > 1 })
 	m.await("there is one leader", `sum(mysqlha_leader)`, func(v float64) bool { return v == 1 })
@@ -239,6 +241,7 @@ func TestMonitoringAFailoverRaisesOneAlertThatEnds(t *testing.T) {
 			t.Errorf("%s is %v, not %v (%v)", expr, v, want, err)
 		}
 	}
+	w.toldOnce(t, before.Primary, record(t, s).Primary)
 	scrapesAreSmall(t, m)
 	everyMetricIsThere(t, m)
 	l.Check()
