@@ -77,8 +77,8 @@ func TestAlertmanagerTakesTheFileAndWhatItSuggests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	suggested := regexp.MustCompile(`(?m)^( *)# (\w+_configs: )`)
-	if n := len(suggested.FindAll(text, -1)); n < 2 {
+	suggested := regexp.MustCompile(`(?m)^( *)# (\w+_configs?: )`)
+	if n := len(suggested.FindAll(text, -1)); n < 3 {
 		t.Fatalf("%d receivers are suggested", n)
 	}
 	amtool := filepath.Join(programs(t), "amtool")
