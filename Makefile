@@ -62,7 +62,7 @@ check-security: ## attackers, captures on every link, rotation, firewalls, units
 	  -run 'TestSecurity|TestTheAuthorityIsReplaced|TestPasswordsAreReplaced|TestThePorts|TestAFlood|TestNobodyLocks|TestTheRulesFollow' ./integration | grep -v -e '^=== ' -e 'sandbox: '
 
 check-monitoring: ## the rules by promtool, the routing by amtool, and a real Prometheus, Alertmanagers and a browser that watch a failover (chromium; the rest is fetched)
-	@command -v curl chromium >/dev/null || { echo "curl and chromium are needed: apt-get install curl chromium" >&2; exit 1; }
+	@command -v curl >/dev/null && command -v chromium >/dev/null || { echo "curl and chromium are needed: apt-get install curl chromium" >&2; exit 1; }
 	go test -count=1 -tags monitoring ./metrics ./deploy/prometheus ./deploy/alertmanager ./deploy/grafana
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags monitoring -timeout 20m -v -run TestMonitoring ./integration | grep -v -e '^=== ' -e 'sandbox: '
 
