@@ -44,7 +44,7 @@ func (b *backend) Doctor(ctx context.Context, server string) (api.Examination, e
 		case !own:
 			return peer.Doctor(ctx, server)
 		}
-		return b.d.examineOwn(ctx), nil
+		return b.d.examined.do(ctx, examineTimeout, b.d.examineOwn)
 	}
 	servers := b.d.servers()
 	all := make([]api.Examination, len(servers))

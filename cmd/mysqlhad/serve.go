@@ -48,6 +48,8 @@ type daemon struct {
 	elector   *elector              // nil with neither member nor witness
 	member    *memberRole           // nil without the role
 	courier   *hooks.Courier
+	// examined is what the doctor finds here.
+	examined shared[api.Examination]
 	// recent is what the server of this host did lately.
 	recent recent
 	// tls watches over the certificates of this host.
