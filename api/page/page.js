@@ -8,8 +8,10 @@ const hour = 3600 * seconds;
 
 const state = {
   cluster: null, history: [], recent: new Map(), since: 0, caller: { reads: false, changes: false },
-  token: sessionStorage.getItem('token') || '', connected: false, lostAt: null, headline: '',
+  token: sessionStorage.getItem('token') || '', connected: false, lostAt: null, headline: '', skew: 0,
 };
+// serverNow is the moment by the clocks of the servers, which samples and interruptions carry.
+const serverNow = () => Date.now() - state.skew;
 
 /* Elements */
 
@@ -90,7 +92,11 @@ function keep(every, what) {
   return run;
 }
 
-const cluster = keep(clusterEvery, async () => { state.cluster = await get('/v1/cluster'); showCluster(); });
+const cluster = keep(clusterEvery, async () => {
+  state.cluster = await get('/v1/cluster');
+  state.skew = Date.now() - Date.parse(state.cluster.at);
+  showCluster();
+});
 const why = keep(whyEvery, async () => setText($('why'), (await get('/v1/why')).text));
 const terms = keep(historyEvery, async () => { state.history = await get('/v1/history?limit=30'); showTerms(); });
 const recent = keep(recentEvery, async () => {
@@ -101,7 +107,7 @@ const recent = keep(recentEvery, async () => {
 
 function takeRecent(r) {
   const known = state.recent.get(r.server) || { samples: [], interruptions: [] };
-  const oldest = Date.now() - hour, last = known.samples.length ? known.samples[known.samples.length - 1].at_ms : 0;
+  const oldest = serverNow() - hour, last = known.samples.length ? known.samples[known.samples.length - 1].at_ms : 0;
   known.samples = known.samples.concat(r.samples.filter(s => s.at_ms > last)).filter(s => s.at_ms > oldest);
   for (const i of r.interruptions) {
     if (!known.interruptions.some(k => k.from === i.from)) known.interruptions.push(i);
@@ -159,11 +165,14 @@ function connected(now) {
   state.lostAt = now ? null : state.lostAt || new Date();
   const c = $('connection');
   c.dataset.level = now ? 'good' : 'bad';
-  setText(c, now ? 'live' : `not connected since ${clock.format(state.lostAt)}`);
+  setText(c, now ? 'live' : shutOut() ? 'not let in' : `not connected since ${clock.format(state.lostAt)}`);
   if (now) { cluster(); recent(); }
   showBanners();
   showHeadline();
 }
+
+// shutOut tells whether the endpoint is there and does not let this caller look.
+const shutOut = () => state.caller.role !== undefined && !state.caller.reads;
 
 async function whoAmI() {
   try {
@@ -197,7 +206,7 @@ function showCluster() {
 // headline says in a few words whether writes are served.
 function headline() {
   const c = state.cluster, e = state.event;
-  if (!c && !e) return state.caller.reads || !state.lostAt ? ['unknown', 'Asking the daemon …'] : ['bad', 'Nothing is known'];
+  if (!c && !e) return shutOut() ? ['warn', 'Sign in to look'] : state.lostAt ? ['bad', 'Nothing is known'] : ['unknown', 'Asking the daemon …'];
   if (!state.connected) return ['bad', 'Not connected: this was so a while ago'];
   const stale = e ? e.stale : c.stale;
   if (stale) return ['warn', 'etcd cannot be reached from here: this may be old'];
@@ -223,7 +232,7 @@ function showHeadline() {
 function showBanners() {
   const all = [], c = state.cluster;
   if (!state.caller.reads && state.caller.problem) all.push(['bad', state.caller.problem]);
-  else if (!state.caller.reads && state.connected === false && state.caller.role !== undefined) all.push(['warn', 'This endpoint shows the cluster to those with a role: sign in with a token, or have the browser show a certificate.']);
+  else if (shutOut()) all.push(['warn', 'This endpoint shows the cluster to those with a role: sign in with a token, or have the browser show a certificate.']);
   if (c && c.pause) {
     const until = c.pause.until ? `, until ${day.format(new Date(c.pause.until))}` : '';
     all.push(['warn', `The automation is paused${c.pause.by ? ` by ${c.pause.by}` : ''} since ${day.format(new Date(c.pause.since))}${until}: ${c.pause.reason}`, state.caller.changes && 'resume']);
@@ -252,7 +261,7 @@ function lagOf(s) {
 
 const rateOf = (name, what) => {
   const samples = (state.recent.get(name) || { samples: [] }).samples, last = samples[samples.length - 1];
-  return last && Date.now() - last.at_ms < 4 * recentEvery ? last[what] : null;
+  return last && serverNow() - last.at_ms < 4 * recentEvery ? last[what] : null;
 };
 
 const rows = new Map();
@@ -332,7 +341,7 @@ function linkOf(s) {
 /* The last hour */
 
 function showRecent() {
-  const now = Date.now(), names = [...state.recent.keys()].sort();
+  const now = serverNow(), names = [...state.recent.keys()].sort();
   const first = Math.min(now, ...names.flatMap(n => state.recent.get(n).samples.slice(0, 1).map(s => s.at_ms)));
   const from = Math.max(now - hour, Math.min(first, now - 5 * 60 * seconds));
   const gaps = names.flatMap(n => state.recent.get(n).interruptions.map(i => ({ ...i, server: n, from: Date.parse(i.from), to: Date.parse(i.to) }))).filter(i => i.to > from);

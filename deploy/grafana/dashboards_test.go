@@ -95,6 +95,7 @@ func dashboards() []dashboard {
 			{title: "How long they waited", help: "95 of 100.", unit: "s", of: line(`histogram_quantile(0.95, sum by (outcome, le) (increase(mysqlha_redirect_hold_seconds_bucket{`+c+`}[5m])))`, "{{outcome}}")},
 			{title: "Late ticks of the leader", unit: "s", of: line(`histogram_quantile(0.99, sum by (le) (rate(mysqlha_leader_tick_late_seconds_bucket{`+c+`}[1m])))`, "99 of 100")},
 		}}, {"What it cost the clients", []panel{
+			{title: "Without writes", help: "At most, by the heartbeat: from the last that was acknowledged.", unit: "s", of: line(`sum by (instance, cause) (increase(mysqlha_write_unavailability_seconds_sum{`+c+`}[5m])) > 0`, "{{instance}}: {{cause}}")},
 			{title: "Sessions ended at servers", help: "By the daemon beside them. Those that end with a mysqld that is killed are not among them.", of: line(`sum by (instance, cause) (increase(mysqlha_sessions_cut_total{`+c+`}[5m])) > 0`, "{{instance}}: {{cause}}")},
 			{title: "Sessions cut by redirectors", of: line(`sum by (instance, port, cause) (increase(mysqlha_redirect_sessions_closed_total{`+c+`, `+cut+`}[5m])) > 0`, "{{instance}} {{port}}: {{cause}}")},
 			{title: "Connections that waited in vain", help: "They got an error, or gave up.", of: line(`sum by (instance, port, outcome) (increase(mysqlha_redirect_hold_seconds_count{`+c+`, outcome!="connected"}[5m])) > 0`, "{{instance}} {{port}}: {{outcome}}")},
