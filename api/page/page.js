@@ -154,9 +154,7 @@ async function follow() {
 function changed(event) {
   state.event = event;
   showHeadline();
-  cluster();
-  why();
-  terms();
+  for (const again of [cluster, why, terms, recent]) again();
 }
 
 function connected(now) {
