@@ -17,8 +17,9 @@ const (
 	killClientsDeadline   = 200 * time.Millisecond
 	superReadOnlyDeadline = 500 * time.Millisecond
 	// countPatience is what a fence waits to hear whom it will cut off: metrics alone
-	// want to know.
+	// want to know. countDeadline bounds the question, which goes on beside the fence.
 	countPatience = 20 * time.Millisecond
+	countDeadline = time.Second
 )
 
 // The causes of a fence, a closed set for metrics.
@@ -271,6 +272,7 @@ type stageFunc = func(name string, do func() error) error
 // causes they are counted.
 func (m *Member) endClients(ctx context.Context, cause string, stage stageFunc) error {
 	there := m.countClients(ctx) // offline_mode ends most of them by itself.
+	defer there.stop()
 	err := stage("offline_mode", func() error {
 		ctx, cancel := context.WithTimeout(ctx, offlineDeadline)
 		defer cancel()
@@ -283,20 +285,53 @@ func (m *Member) endClients(ctx context.Context, cause string, stage stageFunc) 
 		ctx, cancel := context.WithTimeout(ctx, killClientsDeadline)
 		defer cancel()
 		left, err := m.o.Local.KillClients(ctx)
-		m.tellCut(cause, max(there, left))
+		m.tellCut(cause, max(there.known(), left))
 		return err
 	})
 }
 
-// countClients returns how many clients there are, 0 where that is not known soon.
-func (m *Member) countClients(ctx context.Context) int {
-	ctx, cancel := context.WithTimeout(ctx, countPatience)
-	defer cancel()
-	clients, err := m.o.Local.Clients(ctx)
-	if err != nil {
+// clientCount is a question of how many clients there are.
+type clientCount struct {
+	cancel context.CancelFunc
+	answer chan int
+}
+
+// countClients asks how many clients there are, and waits for the answer for a moment. The
+// question is not given up then: that would close its connection, and the fence might
+// need the time that another login takes.
+func (m *Member) countClients(ctx context.Context) *clientCount {
+	ctx, cancel := context.WithTimeout(ctx, countDeadline)
+	c := &clientCount{cancel: cancel, answer: make(chan int, 1)}
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		if clients, err := m.o.Local.Clients(ctx); err == nil {
+			c.answer <- len(clients)
+		}
+		close(c.answer)
+	}()
+	select {
+	case <-answered:
+	case <-time.After(countPatience):
+	}
+	return c
+}
+
+// known is the answer, 0 where there is none yet.
+func (c *clientCount) known() int {
+	select {
+	case n := <-c.answer:
+		return n
+	default:
 		return 0
 	}
-	return len(clients)
+}
+
+// stop ends the question.
+func (c *clientCount) stop() {
+	c.cancel()
+	for range c.answer { // Until it has ended.
+	}
 }
 
 // tellCut tells of sessions that were ended.
