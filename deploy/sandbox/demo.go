@@ -64,7 +64,8 @@ func (s *Sandbox) stay(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	g, err := s.StartLoad(ctx, load.Options{Writers: demoWriters})
+	// It may last for hours, and keeps what was acknowledged to check it.
+	g, err := s.StartLoad(ctx, load.Options{Table: "stay_rows", Writers: demoWriters, Pause: 100 * time.Millisecond})
 	if err != nil {
 		return err
 	}
