@@ -28,7 +28,7 @@ STAY :=
 # soak, calm: for how long.
 MINUTES := 60
 
-.PHONY: help build mysqld vet unit integration test check-security check-monitoring simulate faults soak calm demo bench-failover bench-rejoin bench-switchover clean
+.PHONY: help build packages check-packages mysqld vet unit integration test check-security check-monitoring simulate faults soak calm demo bench-failover bench-rejoin bench-switchover clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,12 +36,15 @@ help: ## list the targets
 build: ## build bin/mysqlhad and bin/mysqlha
 	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/mysqlhad ./cmd/mysqlha
 
+packages: ## build bin/packages: deb and rpm of both programs, for amd64 and arm64
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) go run ./deploy/packages -version $(VERSION) -out bin/packages
+
 mysqld: ## find or fetch a mysqld and print its path
 	@deploy/mysqld/fetch
 
 vet: ## go vet and staticcheck
 	go vet ./...
-	go vet -tags security,monitoring ./integration ./deploy/...
+	go vet -tags security,monitoring,packages ./integration ./deploy/...
 	go run $(STATICCHECK) ./...
 
 unit: ## all tests that need no mysqld, with the race detector
@@ -65,6 +68,10 @@ check-monitoring: ## the rules by promtool, the routing by amtool, and a real Pr
 	@command -v curl >/dev/null && command -v chromium >/dev/null || { echo "curl and chromium are needed: apt-get install curl chromium" >&2; exit 1; }
 	go test -count=1 -tags monitoring ./metrics ./deploy/prometheus ./deploy/alertmanager ./deploy/grafana
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags monitoring -timeout 20m -v -run TestMonitoring ./integration | grep -v -e '^=== ' -e 'sandbox: '
+
+check-packages: ## install, run, upgrade and purge the packages in a Debian of their own, and have lintian and rpm judge them (root, debootstrap, lintian, rpm, shellcheck, systemd)
+	@for need in debootstrap lintian rpm shellcheck; do command -v $$need >/dev/null || { echo "$$need is needed: apt-get install debootstrap lintian rpm shellcheck systemd" >&2; exit 1; }; done
+	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags packages -timeout 20m -v ./deploy/packages | grep -v '^=== '
 
 simulate: ## random schedules against the write contract, and the rules broken on purpose: STEPS=2000000 SEED=
 	SIMULATE_STEPS=$(STEPS) $(if $(SEED),SIMULATE_SEED=$(SEED)) go test -count=1 -v -timeout 30m \

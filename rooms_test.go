@@ -78,6 +78,8 @@ var rooms = map[string]room{
 		"the sandbox uses the product from outside: its binaries, its files and its API"},
 	"deploy/sandbox/load": {nil, nil,
 		"the load checks the product's promise and so must share no code with it"},
+	"deploy/packages": {nil, nil,
+		"it packs what the source holds and the built programs say, and shares no code with them"},
 	"cmd":         {[]string{"..."}, nil, "wiring knows everybody, and nobody imports it"},
 	"integration": {[]string{"..."}, nil, "it has only tests"},
 }

@@ -28,6 +28,9 @@ import (
 // version is set by the linker.
 var version = "development"
 
+// manSection is that of commands for administrators.
+const manSection = 8
+
 // Exit codes besides mysqld's own, which guard passes on.
 const (
 	exitFailed = 1
@@ -56,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			&cli.StringSliceFlag{Name: "without", Usage: "have all roles of the configuration but this `ROLE`"}},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usage("mysqlhad takes no argument %q; commands are guard, init, adopt and hooks", c.Args().First())
+				return usage("mysqlhad takes no argument %q; commands are guard, init, adopt, hooks and man", c.Args().First())
 			}
 			cfg, log, err := prepare(c, stderr)
 			if err != nil {
@@ -74,6 +77,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			hooksCommand([]cli.Flag{configFlag}, stdout, stderr),
 			{Name: "init", Usage: "make a new server in an empty data directory", ArgsUsage: "-- mysqld ARGUMENTS...", Flags: []cli.Flag{configFlag},
 				Action: func(c *cli.Context) error { return runInit(c, stderr) }},
+			{Name: "man", Usage: "print the manual page: mysqlhad man | man -l -", Action: func(c *cli.Context) error {
+				page, err := c.App.ToManWithSection(manSection)
+				if err == nil {
+					_, err = fmt.Fprint(stdout, page)
+				}
+				return err
+			}},
 		},
 		// Exit codes are ours alone.
 		ExitErrHandler: func(*cli.Context, error) {},
