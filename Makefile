@@ -70,7 +70,7 @@ check-monitoring: ## the rules by promtool, the routing by amtool, and a real Pr
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags monitoring -timeout 20m -v -run TestMonitoring ./integration | grep -v -e '^=== ' -e 'sandbox: '
 
 check-packages: ## install, run, upgrade and purge the packages in a Debian of their own, and have lintian and rpm judge them (root, debootstrap, lintian, rpm, shellcheck, systemd)
-	@for need in debootstrap lintian rpm shellcheck; do command -v $$need >/dev/null || { echo "$$need is needed: apt-get install debootstrap lintian rpm shellcheck systemd" >&2; exit 1; }; done
+	@for need in debootstrap lintian rpm shellcheck curl; do command -v $$need >/dev/null || { echo "$$need is needed: apt-get install debootstrap lintian rpm shellcheck curl systemd" >&2; exit 1; }; done
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags packages -timeout 20m -v ./deploy/packages | grep -v '^=== '
 
 simulate: ## random schedules against the write contract, and the rules broken on purpose: STEPS=2000000 SEED=

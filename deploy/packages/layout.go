@@ -69,7 +69,12 @@ func layout() []pkg {
 				{to: docs + "mysqlha/README.md", from: from{source: "README.md"}},
 				{to: docs + "mysqlha/ARCHITECTURE.md", from: from{source: "ARCHITECTURE.md"}},
 				{to: docs + "mysqlha/SECURITY.md", from: from{source: "SECURITY.md"}},
+				{to: docs + "mysqlha/docs/"},
 				{to: docs + "mysqlha/docs/", from: from{source: "docs/*.md"}},
+				{to: examples},
+				{to: examples + "prometheus/"},
+				{to: examples + "alertmanager/"},
+				{to: examples + "grafana/"},
 				{to: examples + "prometheus/", from: from{source: "deploy/prometheus/prometheus.yml"}},
 				{to: examples + "prometheus/", from: from{source: "deploy/prometheus/mysqlha.rules.yml"}},
 				{to: examples + "alertmanager/", from: from{source: "deploy/alertmanager/*.yml"}},
@@ -101,6 +106,7 @@ func layout() []pkg {
 				{to: "/usr/lib/systemd/system-preset/80-mysqlhad.preset", from: from{made: "mysqlhad.preset"}},
 				{to: "/usr/lib/sysusers.d/mysqlhad.conf", from: from{source: "deploy/systemd/mysqlha.sysusers"}},
 				{to: docs + "mysqlhad/", from: from{source: "docs/install.md"}},
+				{to: docs + "mysqlhad/examples/"},
 				{to: docs + "mysqlhad/examples/mysqlhad.yaml", from: from{source: "config/testdata/three-hosts.yaml"}},
 				{to: docs + "mysqlhad/examples/mysqlha.cnf", from: from{source: "deploy/packages/texts/mysqlha.cnf"}},
 			}...),
@@ -112,6 +118,8 @@ func layout() []pkg {
 func common(name string) []file {
 	return []file{
 		{to: "/etc/mysqlha/"},
+		// rpm takes away only the folders that a package says are its own.
+		{to: docs + name + "/"},
 		{to: docs + name + "/copyright", from: from{source: "deploy/packages/texts/copyright"}},
 		{to: docs + name + "/third-party-licences.gz", from: from{made: name + ".licences.gz"}},
 		{to: docs + name + "/changelog.gz", from: from{made: "changelog.gz"}},

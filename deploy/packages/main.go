@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -81,14 +83,20 @@ func build(ctx context.Context, o options) ([]string, error) {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return nil, err
 	}
+	arches := slices.Clone(o.arches)
+	if !slices.Contains(arches, runtime.GOARCH) {
+		arches = append(arches, runtime.GOARCH) // for what only a program that runs can tell
+	}
+	for _, arch := range arches {
+		if err := o.compile(ctx, o, filepath.Join(stage, arch), arch); err != nil {
+			return nil, err
+		}
+	}
 	if err := texts(ctx, o, v, stage); err != nil {
 		return nil, err
 	}
 	var made []string
 	for _, arch := range o.arches {
-		if err := o.compile(ctx, o, filepath.Join(stage, arch), arch); err != nil {
-			return nil, err
-		}
 		for _, p := range layout() {
 			for _, format := range []string{"deb", "rpm"} {
 				path, err := pack(o, v, stage, arch, format, p)

@@ -25,10 +25,6 @@ func compile(ctx context.Context, o options, into, arch string) error {
 // texts makes what is neither in the source nor a program: manuals, completions, presets,
 // changelogs and the licences of others.
 func texts(ctx context.Context, o options, version, stage string) error {
-	here := filepath.Join(stage, "here")
-	if err := o.compile(ctx, o, here, runtime.GOARCH); err != nil {
-		return err
-	}
 	write := func(name string, text []byte) error {
 		return os.WriteFile(filepath.Join(stage, name), text, 0o644)
 	}
@@ -44,7 +40,7 @@ func texts(ctx context.Context, o options, version, stage string) error {
 		{"completion.zsh", "mysqlha", []string{"completion", "zsh"}, autoloaded},
 		{"completion.fish", "mysqlha", []string{"completion", "fish"}, nil},
 	} {
-		text, err := command(ctx, o.root, nil, filepath.Join(here, made.program), made.args...)
+		text, err := command(ctx, o.root, nil, filepath.Join(stage, runtime.GOARCH, made.program), made.args...)
 		if err == nil && made.shape != nil {
 			text, err = made.shape(text)
 		}

@@ -7,6 +7,7 @@ esac
 refuse
 for unit in $units; do
   if running "$unit"; then ask stop "$unit"; fi
+  if booted; then systemctl reset-failed "$unit" 2>/dev/null || :; fi
   # What was enabled would start again with the package, perhaps years later.
   if command -v systemctl >/dev/null; then systemctl --quiet --no-reload disable "$unit" || :; fi
 done
