@@ -124,7 +124,7 @@ func TestThePackagesHoldWhatTheyShould(t *testing.T) {
 		control, data := unpacked(t, filepath.Join(o.out, fmt.Sprintf("%s_1.2.3-1_%s.deb", p.name, runtime.GOARCH)))
 		for name, e := range data {
 			where := p.name + " " + name
-			if e.Uname != "root" && e.Uid != 0 || e.Gname != "root" && e.Gid != 0 {
+			if e.Uname != "root" || e.Uid != 0 || e.Gname != "root" || e.Gid != 0 {
 				t.Errorf("%s belongs to %s:%s", where, e.Uname, e.Gname)
 			}
 			if !e.ModTime.Equal(o.when) {
