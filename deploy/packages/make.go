@@ -101,13 +101,16 @@ func licences(ctx context.Context, root, program string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	goroot, err := command(ctx, root, nil, "go", "env", "GOROOT")
-	if err != nil {
-		return nil, err
-	}
 	lines := strings.Split(strings.TrimSpace(string(listed)), "\n")
 	slices.Sort(lines)
-	lines = append([]string{"the Go library\t" + strings.TrimSpace(string(goroot))}, slices.Compact(lines)...)
+	lines = slices.Compact(lines)
+	// Go's own licence is that of its modules; a distribution's Go does not have the file.
+	i := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "golang.org/x/sys ") })
+	if i < 0 {
+		return nil, fmt.Errorf("%s is not linked with golang.org/x/sys, whose licence stands for Go's", program)
+	}
+	_, dir, _ := strings.Cut(lines[i], "\t")
+	lines = append([]string{"The library of Go\t" + dir}, lines...)
 	var out bytes.Buffer
 	for _, line := range lines {
 		name, dir, of := strings.Cut(line, "\t")
