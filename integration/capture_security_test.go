@@ -242,6 +242,8 @@ func TestSecurityNothingIsReadOnAnyLink(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	mark()
+	// What was purged may have been needed by the former primary, too, which is a clone then.
+	awaitCluster(t, c.Sandbox, "every server is in sync", sandbox.Settled)
 	replaceAuthority(t, c.Sandbox)
 	mark()
 	for range 20 {
