@@ -46,10 +46,20 @@ type Site struct {
 	Packages []string `yaml:"packages"`
 	// Ports are those on which everything listens.
 	Ports SitePorts `yaml:"ports"`
+	// Public is how clients from outside reach the site.
+	Public SitePublic `yaml:"public"`
 	// Extra is what else may be talked about.
 	Extra []SiteFlow `yaml:"extra"`
 	// Limits keep one client from taking everything at a public port.
 	Limits SiteLimits `yaml:"limits"`
+}
+
+// SitePublic is where a site is reached from outside.
+type SitePublic struct {
+	// Name is the host name that clients ask for, and that the site's certificate proves.
+	Name string `yaml:"name"`
+	// Address is the IP address that the balancers hold in turn.
+	Address string `yaml:"address"`
 }
 
 // SiteFlow lets hosts talk to others on a port.
@@ -184,6 +194,13 @@ func (r *reader) checkSite(s *Site) {
 	}
 	if r.sound("admin") && len(s.Admin) == 0 {
 		r.fault("admin", "is missing", "write the networks from which people log in: nobody could, with such a firewall")
+	}
+	if text := s.Public.Address; text != "" {
+		if a, err := netip.ParseAddr(text); err != nil || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() {
+			r.fault("public.address", "is "+shown(text)+", which is not an IP address that a host can hold", "write one such as 10.0.0.10")
+		} else {
+			r.unique(addresses, "public.address", a.String(), text, "it moves between the balancers, and is no host's own")
+		}
 	}
 	r.checkSitePorts(s)
 	for i, f := range s.Extra {

@@ -38,6 +38,8 @@ func TestADescriptionOfASiteIsCheckedAsAWhole(t *testing.T) {
 		{"an unknown key", "admin:", "amdin: [1]\nadmin:", "amdin"},
 		{"an end that is none", "admin:", "extra: [{from: moon, to: db, port: 1}]\nadmin:", "which is no tier and no network"},
 		{"a protocol that is none", "admin:", "extra: [{from: app, to: db, port: 1, protocol: icmp}]\nadmin:", "write tcp or udp"},
+		{"a public address that is none", "admin:", "public: {address: shop.example}\nadmin:", "not an IP address that a host can hold"},
+		{"a public address of a host", "admin:", "public: {address: 10.0.0.1}\nadmin:", "no host's own"},
 		{"a flow without a port", "admin:", "extra: [{from: app, to: db}]\nadmin:", "which is no port"},
 	} {
 		if _, err := load(strings.Replace(good, c.from, c.to, 1)); err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "site.yaml") {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mysqlha/mysqlha/certs"
 	"github.com/mysqlha/mysqlha/config"
 )
 
@@ -89,6 +90,48 @@ func TestEveryHostsConfigurationIsValidAndLeadsToTheSamePorts(t *testing.T) {
 				t.Errorf("the context: %v", err)
 			}
 		})
+	}
+}
+
+func TestHostsOfTheirOwnListenOnTheUsualPortsAndEachRedirectorAtItsOwnAddress(t *testing.T) {
+	l := layout{dir: t.TempDir(), MySQLD: "/opt/mysqld", Mysqlha: "/opt/mysqlha", Mysqlhad: "/opt/mysqlhad", Servers: 3, Etcd: EtcdEmbedded, EtcdToken: "0123456789abcdef",
+		BufferPool: "64M", PortBase: firstPort, RestartDelay: defaultRestartDelay, Cluster: "shop", Redirectors: []string{"app1", "app2"},
+		Network: &Network{IPs: map[string]string{"db1": "10.0.4.1", "db2": "10.0.4.2", "db3": "10.0.4.3", "app1": "10.0.3.1", "app2": "10.0.3.2"},
+			Ports: &Ports{MySQL: 3306, API: 8008, Write: 6446, Read: 6447, EtcdClient: 2379, EtcdPeer: 2380}}}
+	if err := l.makeRunDir(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := l.writeHosts(); err != nil {
+		t.Fatal(err)
+	}
+	for host, ip := range l.Network.IPs {
+		c, err := config.Load(l.configFile(host), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", host, err)
+		}
+		listens, want := []string{c.API.Listen}, []string{ip + ":8008"}
+		if c.HasRole(config.RoleRedirector) {
+			listens, want = append(listens, c.Redirect.Write, c.Redirect.Read), append(want, ip+":6446", ip+":6447")
+		}
+		if c.HasRole(config.RoleRedirector) != l.isRedirector(host) || !slices.Equal(listens, want) || c.Cluster != "shop" {
+			t.Errorf("%s of the cluster %s listens on %v, want %v", host, c.Cluster, listens, want)
+		}
+		if s, _ := c.Server("db2"); s.MySQL != "10.0.4.2:3306" {
+			t.Errorf("%s knows db2 as %q", host, s.MySQL)
+		}
+	}
+	// An application verifies mysqld's certificate by the redirector that it asked.
+	one, err := certs.Look(l.path("db1", "tls", "mysqld.crt"), l.path("db1", "tls", certs.AuthorityCert))
+	if err != nil || !slices.Contains(one.Hosts, "app2") || !slices.Contains(one.Hosts, "10.0.3.2") {
+		t.Errorf("mysqld proves %v, %v", one.Hosts, err)
+	}
+	if _, err := (Options{Redirectors: []string{"app1", "app2"}, Dir: t.TempDir()}).complete(); err == nil || !strings.Contains(err.Error(), "2 redirectors") {
+		t.Errorf("two redirectors on one address: %v", err)
 	}
 }
 

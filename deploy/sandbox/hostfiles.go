@@ -98,14 +98,16 @@ func (l layout) issue(pki certs.Folder, host string) error {
 		names = append(names, l.ip(host))
 	}
 	role := certs.RoleMember
-	if host == redirectorName {
+	if l.isRedirector(host) {
 		role = certs.RoleRedirector
 	}
 	requests := []certs.Request{certs.For(role, host, names, certificatesValid)}
 	if l.isServer(host) {
-		served := append(slices.Clone(names), redirectorName)
-		if l.Network != nil {
-			served = append(served, l.ip(redirectorName))
+		served := append(slices.Clone(names), l.redirectors()...)
+		for _, redirector := range l.redirectors() {
+			if l.Network != nil {
+				served = append(served, l.ip(redirector))
+			}
 		}
 		requests = append(requests, certs.For(certs.RoleMysqld, host, served, certificatesValid))
 	}
@@ -165,7 +167,7 @@ func (l layout) writeClients() error {
 	password := rand.Text()
 	files := l.clientFiles()
 	values := map[string]any{"L": l, "CA": files.CA, "Password": password,
-		"IP": l.ip(redirectorName), "WritePort": l.port(portWrite, 0), "Endpoints": l.endpoints(),
+		"Cluster": l.cluster(), "IP": l.ip(l.redirectors()[0]), "WritePort": l.port(portWrite, 0), "Endpoints": l.endpoints(),
 		"ClientCert": files.Cert, "ClientKey": files.Key}
 	if err := renameio.WriteFile(l.path("app.password"), []byte(password+"\n"), 0o600); err != nil {
 		return fmt.Errorf("writing the password of the applications: %w", err)
@@ -216,17 +218,17 @@ func (l layout) hostValues(host string, i int) map[string]any {
 	if member >= 0 {
 		roles = append(roles, "etcd")
 	}
-	switch host {
-	case redirectorName:
+	switch {
+	case l.isRedirector(host):
 		roles = append(roles, "redirector")
-	case witnessName:
+	case host == witnessName && l.Witness:
 		roles = append(roles, "witness")
 	}
 	return map[string]any{
-		"L": l, "Cluster": clusterName, "Host": host, "Roles": strings.Join(roles, ", "), "Dir": l.path(host),
+		"L": l, "Cluster": l.cluster(), "Host": host, "Roles": strings.Join(roles, ", "), "Dir": l.path(host),
 		"CA": l.path(host, "tls", certs.AuthorityCert), "Servers": servers, "Witnesses": witnesses, "Members": members, "Member": member,
-		"Socket": l.socket(host), "API": l.apiAddr(host), "IsServer": l.isServer(host), "IsRedirector": host == redirectorName, "Join": l.isSpare(host),
-		"Write": l.addr(portWrite, 0), "Read": l.addr(portRead, 0), "Tokens": l.path(host, "tokens"),
+		"Socket": l.socket(host), "API": l.apiAddr(host), "IsServer": l.isServer(host), "IsRedirector": l.isRedirector(host), "Join": l.isSpare(host),
+		"Write": l.addr(portWrite, l.redirectorOf(host)), "Read": l.addr(portRead, l.redirectorOf(host)), "Tokens": l.path(host, "tokens"),
 		"ServerID": i + 1, "Port": l.port(portMySQL, i), "IP": l.ip(host),
 	}
 }

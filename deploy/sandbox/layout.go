@@ -15,10 +15,10 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// clusterName is the name of every sandbox's cluster.
+// clusterName is the name of a sandbox's cluster, unless it is given another.
 const clusterName = "sandbox"
 
-// redirectorName is the name of the redirector's host and process.
+// redirectorName is the name of the redirector's host and process, likewise.
 const redirectorName = "redirector"
 
 // witnessName is the name of the witness's host and process.
@@ -48,6 +48,8 @@ type layout struct {
 	Network      *Network      `json:"network,omitempty"`
 	Durability   string        `json:"durability,omitempty"`
 	RequiredAcks int           `json:"required_acks,omitempty"`
+	Cluster      string        `json:"cluster,omitempty"`
+	Redirectors  []string      `json:"redirectors,omitempty"`
 	// RunDir holds the sockets.
 	RunDir string `json:"run_dir"`
 
@@ -141,7 +143,7 @@ func numbered(prefix string, n int) []string {
 
 // hosts are the names of all daemon processes' hosts.
 func (l layout) hosts() []string {
-	hosts := append(l.electors(), redirectorName)
+	hosts := append(l.electors(), l.redirectors()...)
 	if l.Etcd == EtcdSeparate {
 		hosts = append(hosts, l.etcdNames()...)
 	}
@@ -151,7 +153,34 @@ func (l layout) hosts() []string {
 func (l layout) isServer(name string) bool { return slices.Contains(l.serverNames(), name) }
 
 // port is the port of one kind that belongs to the i-th host of that kind.
-func (l layout) port(kind, i int) int { return l.PortBase + kind + i }
+func (l layout) port(kind, i int) int {
+	if l.Network == nil || l.Network.Ports == nil {
+		return l.PortBase + kind + i
+	}
+	p := l.Network.Ports
+	return map[int]int{portMySQL: p.MySQL, portAPI: p.API, portEtcdAPI: p.API, portRedirectorAPI: p.API,
+		portWrite: p.Write, portRead: p.Read, portEtcdClient: p.EtcdClient, portEtcdPeer: p.EtcdPeer}[kind]
+}
+
+// redirectors are the names of the hosts that only redirect.
+func (l layout) redirectors() []string {
+	if len(l.Redirectors) == 0 {
+		return []string{redirectorName}
+	}
+	return slices.Clone(l.Redirectors)
+}
+
+func (l layout) isRedirector(host string) bool { return slices.Contains(l.redirectors(), host) }
+
+// redirectorOf is the number of a redirector among them, 0 for every other host.
+func (l layout) redirectorOf(host string) int { return max(0, slices.Index(l.redirectors(), host)) }
+
+func (l layout) cluster() string {
+	if l.Cluster == "" {
+		return clusterName
+	}
+	return l.Cluster
+}
 
 // ip is a host's address.
 func (l layout) ip(host string) string {
@@ -163,8 +192,10 @@ func (l layout) ip(host string) string {
 
 // addr is the address of a port of one kind on the i-th host of that kind.
 func (l layout) addr(kind, i int) string {
-	host := redirectorName
+	var host string
 	switch kind {
+	case portWrite, portRead, portRedirectorAPI:
+		host = l.redirectors()[i]
 	case portMySQL, portAPI:
 		host = l.electors()[i]
 	case portEtcdClient, portEtcdPeer, portEtcdAPI:
@@ -181,7 +212,7 @@ func (l layout) apiAddr(host string) string {
 	if i := slices.Index(l.etcdNames(), host); i >= 0 {
 		return l.addr(portEtcdAPI, i)
 	}
-	return l.addr(portRedirectorAPI, 0)
+	return l.addr(portRedirectorAPI, l.redirectorOf(host))
 }
 
 // mysqlAddr is where a server's mysqld listens.

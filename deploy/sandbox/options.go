@@ -67,6 +67,11 @@ type Options struct {
 	Templates string
 	// Attached ends the sandbox when this process ends, in whatever way.
 	Attached bool
+	// Cluster is the cluster's name; default sandbox.
+	Cluster string
+	// Redirectors are the names of the hosts that only redirect; default one that is
+	// called redirector. More than one need a Network.
+	Redirectors []string
 	// Network, if set, gives each host a network namespace of its own, which must
 	// exist; see Hosts.
 	Network *Network
@@ -89,16 +94,29 @@ type Network struct {
 	// addresses there, both by host.
 	Namespaces map[string]string `json:"namespaces"`
 	IPs        map[string]string `json:"ips"`
+	// Ports, if set, are the same on every host, as on hosts of their own; default those
+	// of a range that differ from each other.
+	Ports *Ports `json:"ports,omitempty"`
+}
+
+// Ports are those on which the parts of a cluster listen.
+type Ports struct {
+	MySQL      int `json:"mysql"`
+	API        int `json:"api"`
+	Write      int `json:"write"`
+	Read       int `json:"read"`
+	EtcdClient int `json:"etcd_client"`
+	EtcdPeer   int `json:"etcd_peer"`
 }
 
 // Hosts returns the names of the hosts that a sandbox of these options has: its
-// servers, the redirector and, where etcd is separate, the members of etcd.
+// servers, the redirectors and, where etcd is separate, the members of etcd.
 func (o Options) Hosts() ([]string, error) {
 	o, err := o.complete()
 	if err != nil {
 		return nil, err
 	}
-	return layout{Servers: o.Servers, Spares: o.Spares, Witness: o.witness(), Etcd: o.Etcd}.hosts(), nil
+	return layout{Servers: o.Servers, Spares: o.Spares, Witness: o.witness(), Etcd: o.Etcd, Redirectors: o.Redirectors}.hosts(), nil
 }
 
 // witness tells whether the sandbox has one: where two servers alone could not
@@ -140,6 +158,12 @@ func (o Options) complete() (Options, error) {
 	if o.Durability == "" {
 		o.Durability = map[int]string{1: config.DurabilityAsync, 2: config.DurabilityAvailable}[o.Servers]
 	}
+	if o.Cluster == "" {
+		o.Cluster = clusterName
+	}
+	if len(o.Redirectors) == 0 {
+		o.Redirectors = []string{redirectorName}
+	}
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
@@ -150,6 +174,8 @@ func (o Options) complete() (Options, error) {
 		return o, fmt.Errorf("%d servers and %d spare ones: all together may be %d", o.Servers, o.Spares, most)
 	case o.Etcd != EtcdEmbedded && o.Etcd != EtcdSeparate:
 		return o, fmt.Errorf("etcd is %q: use %s or %s", o.Etcd, EtcdEmbedded, EtcdSeparate)
+	case len(o.Redirectors) > 1 && o.Network == nil:
+		return o, fmt.Errorf("%d redirectors: on one address there can be one; give each host a network", len(o.Redirectors))
 	case !poolSize.MatchString(o.BufferPool):
 		return o, fmt.Errorf("the buffer pool is %q: write a size such as 128M", o.BufferPool)
 	}

@@ -48,7 +48,9 @@ func (l layout) spec() supervisor.Spec {
 	if l.Witness {
 		daemon(witnessName, witnessName, stageDaemons)
 	}
-	daemon(redirectorName, redirectorName, stageRedirector)
+	for _, host := range l.redirectors() {
+		daemon(host, host, stageRedirector)
+	}
 	return spec
 }
 

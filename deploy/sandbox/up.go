@@ -87,7 +87,7 @@ func prepare(o Options) (l layout, made bool, err error) {
 	}
 	return layout{dir: o.Dir, MySQLD: o.MySQLD, Mysqlha: o.Mysqlha, Mysqlhad: o.Mysqlhad, Servers: o.Servers, Spares: o.Spares, Witness: o.witness(),
 		Etcd: o.Etcd, EtcdToken: rand.Text(), BufferPool: o.BufferPool, PortBase: o.PortBase, RestartDelay: o.RestartDelay, Config: o.Config,
-		Network: o.Network, Durability: o.Durability, RequiredAcks: o.RequiredAcks}, true, nil
+		Network: o.Network, Cluster: o.Cluster, Redirectors: o.Redirectors, Durability: o.Durability, RequiredAcks: o.RequiredAcks}, true, nil
 }
 
 // start brings everything up and takes it down again if that fails.
