@@ -25,10 +25,13 @@ STEPS := 2000000
 # demo: anything to have it stay up, with its status page.
 STAY :=
 
+# infra-orders: how many.
+ORDERS := 1000
+
 # soak, calm: for how long.
 MINUTES := 60
 
-.PHONY: help build packages check-packages mysqld vet unit integration test check-security check-monitoring simulate faults soak calm demo bench-failover bench-rejoin bench-switchover clean
+.PHONY: help build packages check-packages mysqld vet unit integration test check-security check-monitoring simulate faults soak calm demo bench-failover bench-rejoin bench-switchover infra infra-status infra-orders infra-down check-reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,7 +47,7 @@ mysqld: ## find or fetch a mysqld and print its path
 
 vet: ## go vet and staticcheck
 	go vet ./...
-	go vet -tags security,monitoring,packages ./integration ./deploy/...
+	go vet -tags security,monitoring,packages,reference ./integration ./deploy/...
 	go run $(STATICCHECK) ./...
 
 unit: ## all tests that need no mysqld, with the race detector
@@ -98,6 +101,30 @@ bench-rejoin: build ## measure how a lost primary comes back: N=50 FAULT=kill|pa
 
 bench-switchover: build ## measure how long writes stop in a planned switchover: N=20
 	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go run ./integration/benchswitchover -n $(N)
+
+# The programs of the reference site, and ours.
+REFERENCE := go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/mysqlhad ./cmd/mysqlha ./deploy/reference/shop ./deploy/reference/infra
+
+infra: ## a whole site on this machine: balancers, web, application, database, monitoring (root; docs/reference.md)
+	@$(REFERENCE)
+	@programs=$$(deploy/reference/fetch); mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld bin/infra up --programs $$programs
+
+infra-status: ## each host of the site, its programs and its health
+	@$(REFERENCE)
+	@bin/infra status
+
+infra-orders: ## customers order there: ORDERS=1000, 0 goes on until Ctrl-C; is each order there once?
+	@$(REFERENCE)
+	@bin/infra orders --orders $(ORDERS)
+
+infra-down: ## stop and remove the site, or what is left of one
+	@$(REFERENCE)
+	@bin/infra down
+
+check-reference: ## the site is brought up, loses a primary under orders, and is taken down (root, iproute2, nftables)
+	@$(REFERENCE)
+	programs=$$(deploy/reference/fetch); mysqld=$$(deploy/mysqld/fetch); REFERENCE_PROGRAMS=$$programs MYSQLD=$$mysqld go test -count=1 -tags reference -timeout 20m -v \
+	  -run TestReference ./integration | grep -v -e '^=== '
 
 clean: ## remove what was built (a fetched mysqld stays in its cache)
 	rm -rf bin

@@ -74,6 +74,9 @@ func (l layout) clientFiles() certs.Files {
 	return certs.Files{CA: l.path("client", certs.AuthorityCert), Cert: l.path("client", "operator.crt"), Key: l.path("client", "operator.key")}
 }
 
+// Operator returns the files of whoever operates the sandbox.
+func (s *Sandbox) Operator() certs.Files { return s.layout.clientFiles() }
+
 // Close gives up the connections to the daemons; the sandbox runs on.
 func (s *Sandbox) Close() { s.client.Close() }
 

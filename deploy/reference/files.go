@@ -1,0 +1,249 @@
+package reference
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"text/template"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/mysqlha/mysqlha/certs"
+	"github.com/mysqlha/mysqlha/config"
+	"github.com/mysqlha/mysqlha/deploy/alertmanager"
+	"github.com/mysqlha/mysqlha/deploy/prometheus"
+)
+
+//go:embed templates/*
+var templateFiles embed.FS
+
+// certificatesValid is for as long as anyone keeps a site that is made to be broken.
+const certificatesValid = 365 * 24 * time.Hour
+
+// nobody is as whom everything runs that needs no rights: on hosts of their own each
+// would be a user of its own. Debian has this one on every machine.
+const (
+	nobodyUser  = "nobody"
+	nobodyGroup = "nogroup"
+	nobodyID    = 65534
+)
+
+// values are what templates know of a host.
+type values struct {
+	Site        *config.Site
+	Host        config.SiteHost
+	Address     string
+	Dir, TLS    string
+	User, Group string
+	Web, App    []config.SiteHost
+	Balancers   []string
+	Peers       []string
+	Priority    int
+	AppName     string
+	Jobs        []job
+}
+
+// job is what a Prometheus scrapes in one way.
+type job struct {
+	Name, Certificate string
+	Targets           []target
+}
+
+type target struct{ Host, Address string }
+
+// jobs are all that is scraped, and what a site is healthy by.
+func jobs(s *config.Site) []job {
+	all := []job{
+		{Name: "mysqlha", Certificate: "reader"}, {Name: "node", Certificate: "client"}, {Name: "haproxy", Certificate: "client"},
+		{Name: "nginx", Certificate: "client"}, {Name: "shop", Certificate: "client"}, {Name: "prometheus", Certificate: "client"}, {Name: "alertmanager", Certificate: "client"},
+	}
+	add := func(name string, h config.SiteHost, port int) {
+		for i := range all {
+			if all[i].Name == name {
+				all[i].Targets = append(all[i].Targets, target{h.Name, address(h, port)})
+			}
+		}
+	}
+	for _, h := range s.Hosts {
+		add("node", h, s.Ports.NodeExporter)
+		switch h.Tiers[0] {
+		case config.TierLB:
+			add("haproxy", h, s.Ports.WebExporter)
+		case config.TierWeb:
+			add("nginx", h, s.Ports.WebExporter)
+		case config.TierApp:
+			add("shop", h, s.Ports.App)
+			add("mysqlha", h, s.Ports.API)
+		case config.TierDB:
+			add("mysqlha", h, s.Ports.API)
+		case config.TierMonitor:
+			add("prometheus", h, s.Ports.Prometheus)
+			add("alertmanager", h, s.Ports.Alertmanager)
+		}
+	}
+	return all
+}
+
+func (l layout) values(h config.SiteHost) values {
+	v := values{Site: l.site, Host: h, Address: h.Addresses[0], Dir: l.host(h.Name), TLS: l.host(h.Name, "tls"), User: nobodyUser, Group: nobodyGroup,
+		Web: hostsOf(l.site, config.TierWeb), App: hostsOf(l.site, config.TierApp), AppName: applicationName(l.site), Jobs: jobs(l.site)}
+	for i, lb := range hostsOf(l.site, config.TierLB) {
+		v.Balancers = append(v.Balancers, lb.Addresses[0])
+		if lb.Name == h.Name {
+			v.Priority = 150 - 10*i
+		} else {
+			v.Peers = append(v.Peers, lb.Addresses[0])
+		}
+	}
+	return v
+}
+
+// writeHosts writes what each host has: certificates of the cluster's authority, and the
+// configuration of what runs there.
+func (l layout) writeHosts(pki certs.Folder) error {
+	public := certs.Request{Name: "public", Hosts: []string{l.site.Public.Name, l.site.Public.Address}, Server: true, ValidFor: certificatesValid}
+	if _, err := pki.Issue(public); err != nil {
+		return err
+	}
+	for _, h := range l.site.Hosts {
+		if err := l.writeHost(pki, h); err != nil {
+			return fmt.Errorf("writing the files of %s: %w", h.Name, err)
+		}
+	}
+	if err := os.MkdirAll(l.path(customerHost), 0o755); err != nil {
+		return fmt.Errorf("writing what a customer needs: %w", err)
+	}
+	return copyFile(filepath.Join(string(pki), certs.AuthorityCert), l.authority(), 0o644)
+}
+
+func (l layout) writeHost(pki certs.Folder, h config.SiteHost) error {
+	v, tier := l.values(h), h.Tiers[0]
+	names := []string{h.Name, h.Addresses[0]}
+	if tier == config.TierApp {
+		names = append(names, v.AppName)
+	}
+	requests := []certs.Request{{Name: h.Name, Hosts: names, Server: true, Client: true, ValidFor: certificatesValid}}
+	if tier == config.TierMonitor {
+		requests = append(requests, certs.For(certs.RoleReader, h.Name, nil, certificatesValid))
+	}
+	issued, err := pki.Issue(requests...)
+	if err != nil {
+		return err
+	}
+	// Keys belong to who reads them: nginx and HAProxy do as root, before they give that up.
+	owner := nobodyID
+	if tier == config.TierLB || tier == config.TierWeb {
+		owner = 0
+	}
+	bases := []string{"client"}
+	if tier == config.TierMonitor {
+		bases = append(bases, "reader")
+	}
+	errs := []error{copyFile(filepath.Join(issued, certs.AuthorityCert), filepath.Join(v.TLS, "ca.crt"), 0o644)}
+	for _, base := range bases {
+		errs = append(errs, handPair(filepath.Join(issued, base), filepath.Join(v.TLS, base), nobodyID))
+	}
+	render := func(name string, mode os.FileMode) {
+		errs = append(errs, render(name, filepath.Join(v.Dir, name), v, mode))
+	}
+	render("web.yml", 0o644)
+	switch tier {
+	case config.TierLB:
+		render("haproxy.cfg", 0o644)
+		render("keepalived.conf", 0o644)
+		render("check-balancer", 0o755)
+		errs = append(errs, join(filepath.Join(v.TLS, "both.pem"), filepath.Join(issued, "client.crt"), filepath.Join(issued, "client.key")))
+	case config.TierWeb:
+		render("nginx.conf", 0o644)
+		errs = append(errs, handPair(filepath.Join(string(pki), "public", "client"), filepath.Join(v.TLS, "public", "client"), owner),
+			os.MkdirAll(filepath.Join(v.Dir, "temp"), 0o755))
+	case config.TierApp:
+		errs = append(errs, copyFile(l.cluster("app.password"), l.host(h.Name, "db.password"), 0o600), os.Chown(l.host(h.Name, "db.password"), nobodyID, nobodyID))
+	case config.TierMonitor:
+		render("prometheus.yml", 0o644)
+		errs = append(errs, writeFile(filepath.Join(v.Dir, "mysqlha.rules.yml"), prometheus.Rules(), 0o644), l.writeRouting(v.Dir))
+		// What has braces of its own is no template.
+		rules, err := templateFiles.ReadFile("templates/site.rules.yml")
+		errs = append(errs, err, writeFile(filepath.Join(v.Dir, "site.rules.yml"), rules, 0o644))
+		data := filepath.Join(v.Dir, "prometheus")
+		errs = append(errs, os.MkdirAll(data, 0o755), os.Chown(data, nobodyID, nobodyID))
+	}
+	return errors.Join(errs...)
+}
+
+// writeRouting writes the shipped routing of alerts with receivers that tell nobody: the
+// alerts are seen in Alertmanager and Prometheus.
+func (l layout) writeRouting(dir string) error {
+	var shipped struct {
+		Route    map[string]any `yaml:"route"`
+		Inhibit  []any          `yaml:"inhibit_rules"`
+		Receiver []struct {
+			Name string `yaml:"name"`
+		} `yaml:"receivers"`
+	}
+	if err := yaml.Unmarshal(alertmanager.Routing(), &shipped); err != nil {
+		return fmt.Errorf("reading the shipped routing of alerts: %w", err)
+	}
+	text, err := yaml.Marshal(map[string]any{"route": shipped.Route, "inhibit_rules": shipped.Inhibit, "receivers": shipped.Receiver})
+	if err != nil {
+		return fmt.Errorf("writing the routing of alerts: %w", err)
+	}
+	return writeFile(filepath.Join(dir, "alertmanager.yml"), text, 0o644)
+}
+
+// handPair copies a certificate and its key, readable by their owner alone.
+func handPair(from, to string, owner int) error {
+	return errors.Join(copyFile(from+".key", to+".key", 0o600), os.Chown(to+".key", owner, owner), copyFile(from+".crt", to+".crt", 0o644))
+}
+
+// join writes several files as one that root alone reads.
+func join(to string, files ...string) error {
+	var all []byte
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		all = append(all, text...)
+	}
+	return writeFile(to, all, 0o600)
+}
+
+func copyFile(from, to string, mode os.FileMode) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return writeFile(to, text, mode)
+}
+
+func writeFile(file string, text []byte, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	return renameio.WriteFile(file, text, mode, renameio.WithStaticPermissions(mode))
+}
+
+func render(name, file string, v any, mode os.FileMode) error {
+	t, err := template.ParseFS(templateFiles, "templates/"+name)
+	var text bytes.Buffer
+	if err == nil {
+		err = t.Execute(&text, v)
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return writeFile(file, text.Bytes(), mode)
+}
+
+// asNobody is a command line that gives up all rights first.
+func asNobody(args ...string) []string {
+	id := strconv.Itoa(nobodyID)
+	return append([]string{"setpriv", "--reuid=" + id, "--regid=" + id, "--clear-groups", "--no-new-privs", "--inh-caps=-all"}, args...)
+}
