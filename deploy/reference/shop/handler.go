@@ -131,7 +131,7 @@ func (h *handler) signUp(r *http.Request) (int, any, error) {
 	if err := c.check(); err != nil {
 		return 0, nil, err
 	}
-	err := h.store.signUp(r.Context(), c.Name, c.Password)
+	err := again(r.Context(), func() error { return h.store.signUp(r.Context(), c.Name, c.Password) })
 	if errors.Is(err, errTaken) {
 		err = &problem{http.StatusConflict, err.Error()}
 	}
@@ -146,7 +146,11 @@ func (h *handler) signIn(r *http.Request) (int, any, error) {
 	if err := c.check(); err != nil {
 		return 0, nil, err
 	}
-	token, err := h.store.signIn(r.Context(), c.Name, c.Password)
+	var token string
+	err := again(r.Context(), func() (err error) {
+		token, err = h.store.signIn(r.Context(), c.Name, c.Password)
+		return err
+	})
 	if errors.Is(err, errNone) {
 		err = &problem{http.StatusUnauthorized, "no user has this name and password"}
 	}
@@ -160,7 +164,11 @@ func (h *handler) signedIn(do func(r *http.Request, user int64) (int, any, error
 		if !found {
 			return 0, nil, &problem{http.StatusUnauthorized, "sign in first: POST /sessions"}
 		}
-		user, err := h.store.userOf(r.Context(), token)
+		var user int64
+		err := again(r.Context(), func() (err error) {
+			user, err = h.store.userOf(r.Context(), token)
+			return err
+		})
 		if errors.Is(err, errNone) {
 			err = &problem{http.StatusUnauthorized, "the session has ended: POST /sessions"}
 		}
@@ -180,7 +188,11 @@ func (h *handler) place(r *http.Request, user int64) (int, any, error) {
 	if _, sold := prices[o.Item]; !sold || !plainID.MatchString(o.ID) || o.Quantity < 1 || o.Quantity > mostPieces {
 		return 0, nil, &problem{http.StatusUnprocessableEntity, "order 1 to 1000 of tea, coffee or cake, with an id of 8 to 64 letters, digits and dashes"}
 	}
-	fresh, err := h.store.place(r.Context(), user, o)
+	var fresh bool
+	err := again(r.Context(), func() (err error) {
+		fresh, err = h.store.place(r.Context(), user, o)
+		return err
+	})
 	if errors.Is(err, errOtherUse) {
 		err = &problem{http.StatusConflict, err.Error()}
 	}
@@ -191,6 +203,10 @@ func (h *handler) place(r *http.Request, user int64) (int, any, error) {
 }
 
 func (h *handler) list(r *http.Request, user int64) (int, any, error) {
-	all, err := h.store.orders(r.Context(), user)
+	var all []order
+	err := again(r.Context(), func() (err error) {
+		all, err = h.store.orders(r.Context(), user)
+		return err
+	})
 	return http.StatusOK, all, err
 }

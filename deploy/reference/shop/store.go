@@ -22,6 +22,10 @@ const (
 	mostSessions     = 32
 	// sessionLife spreads the readers anew over the replicas.
 	sessionLife = time.Minute
+	// patience is how long the database is asked again before the customer must, which is
+	// several times as long as a failover takes, and againPause the time between two tries.
+	patience   = 3 * time.Second
+	againPause = 20 * time.Millisecond
 )
 
 // duplicate is MySQL's number of the error that a key is there already.
@@ -92,6 +96,26 @@ func (s *store) close() {
 	_ = s.write.Close() // Every statement has ended.
 	if s.read != nil {
 		_ = s.read.Close()
+	}
+}
+
+// again does something that may be done any number of times until the database answers, or
+// patience ends. Sessions that the former primary had break when another takes over: who
+// asks again gets one of the new primary.
+func again(ctx context.Context, do func() error) error {
+	for begun := time.Now(); ; {
+		err := do()
+		switch {
+		case err == nil, errors.Is(err, errTaken), errors.Is(err, errOtherUse), errors.Is(err, errNone):
+			return err
+		case time.Since(begun) > patience:
+			return fmt.Errorf("after %s: %w", time.Since(begun).Round(time.Millisecond), err)
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(againPause):
+		}
 	}
 }
 
