@@ -28,10 +28,13 @@ STAY :=
 # infra-orders: how many.
 ORDERS := 1000
 
+# infra-drills: which; empty: all.
+DRILLS :=
+
 # soak, calm: for how long.
 MINUTES := 60
 
-.PHONY: help build packages check-packages mysqld vet unit integration test check-security check-monitoring simulate faults soak calm demo bench-failover bench-rejoin bench-switchover infra infra-status infra-orders infra-down check-reference clean
+.PHONY: help build packages check-packages mysqld vet unit integration test check-security check-monitoring simulate faults soak calm demo bench-failover bench-rejoin bench-switchover infra infra-status infra-orders infra-down check-reference infra-drills clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -116,6 +119,10 @@ infra-status: ## each host of the site, its programs and its health
 infra-orders: ## customers order there: ORDERS=1000, 0 goes on until Ctrl-C; is each order there once?
 	@$(REFERENCE)
 	@bin/infra orders --orders $(ORDERS)
+
+infra-drills: ## break the site in one way after the other under orders: DRILLS="balancer haproxy web app primary network etcd"
+	@$(REFERENCE)
+	@bin/infra drills $(DRILLS)
 
 infra-down: ## stop and remove the site, or what is left of one
 	@$(REFERENCE)

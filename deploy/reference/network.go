@@ -104,14 +104,26 @@ func (w wires) all() ([]string, error) {
 	return files, nil
 }
 
+// links are the ends of cables at the bridge, and the bridge itself, that are there.
+func (w wires) links() (links []string, err error) {
+	cables, err := filepath.Glob("/sys/class/net/" + w.name + "-*")
+	if err != nil {
+		return nil, fmt.Errorf("looking for the site's cables: %w", err)
+	}
+	for _, cable := range cables {
+		links = append(links, filepath.Base(cable))
+	}
+	if _, err := os.Stat("/sys/class/net/" + w.name); err == nil {
+		links = append(links, w.name)
+	}
+	return links, nil
+}
+
 // there tells whether anything of the site's network is.
 func (w wires) there() (bool, error) {
 	all, err := w.all()
-	if err != nil || len(all) > 0 {
-		return len(all) > 0, err
-	}
-	_, err = os.Stat("/sys/class/net/" + w.name)
-	return err == nil, nil
+	links, failed := w.links()
+	return len(all)+len(links) > 0, errors.Join(err, failed)
 }
 
 // cut kills whatever is left in the namespaces, and removes them and the bridge.
@@ -123,10 +135,16 @@ func (w wires) cut(ctx context.Context) error {
 	var errs []error
 	for _, ns := range all {
 		errs = append(errs, killIn(ctx, ns))
-		errs = append(errs, run(ctx, "ip", "netns", "del", ns))
 	}
-	if _, err := os.Stat("/sys/class/net/" + w.name); err == nil {
-		errs = append(errs, run(ctx, "ip", "link", "del", w.name))
+	// The kernel takes its time to remove a namespace, with the cables in it: so they are
+	// removed first, both ends at once.
+	links, err := w.links()
+	errs = append(errs, err)
+	for _, link := range links {
+		errs = append(errs, run(ctx, "ip", "link", "del", link))
+	}
+	for _, ns := range all {
+		errs = append(errs, run(ctx, "ip", "netns", "del", ns))
 	}
 	return errors.Join(errs...)
 }

@@ -28,6 +28,10 @@ import (
 
 // The bounds of one try, and the time between two.
 const (
+	// repeatEvery is which order of a customer is placed again after it was acknowledged,
+	// as by somebody who has lost the answer: that must change nothing.
+	repeatEvery = 10
+
 	dialTimeout = 1500 * time.Millisecond
 	tryTimeout  = 4 * time.Second
 	pause       = 50 * time.Millisecond
@@ -69,6 +73,8 @@ type Report struct {
 	Requests int `json:"requests"`
 	Failed   int `json:"failed"`
 	Retried  int `json:"retried"`
+	// Repeated counts the orders that were placed again after they had been acknowledged.
+	Repeated int `json:"repeated"`
 	// Unanswered are the orders that nobody acknowledged before the end; they may be
 	// there or not.
 	Unanswered []string `json:"unanswered,omitempty"`
@@ -95,11 +101,19 @@ func (r Report) LongestGap() (time.Duration, time.Time) {
 	return longest, at
 }
 
+// Slowest is the longest that a customer waited for one order.
+func (r Report) Slowest() (longest time.Duration) {
+	for _, a := range r.Acks {
+		longest = max(longest, a.Acked.Sub(a.Begun))
+	}
+	return longest
+}
+
 // String says it in a line.
 func (r Report) String() string {
 	gap, _ := r.LongestGap()
-	return fmt.Sprintf("%d orders acknowledged in %.1f s; %d of %d requests failed, %d orders asked again; longest time without an acknowledgement %d ms",
-		len(r.Acks), r.Ended.Sub(r.Begun).Seconds(), r.Failed, r.Requests, r.Retried, gap.Milliseconds())
+	return fmt.Sprintf("%d orders acknowledged in %.1f s; %d of %d requests failed, %d orders asked again; longest time without an acknowledgement %d ms, slowest order %d ms",
+		len(r.Acks), r.Ended.Sub(r.Begun).Seconds(), r.Failed, r.Requests, r.Retried, gap.Milliseconds(), r.Slowest().Milliseconds())
 }
 
 // errOver says that the context ended before the order was acknowledged.
@@ -209,19 +223,44 @@ func (m *member) signIn(ctx context.Context) error {
 // order places orders as long as there are some to place.
 func (m *member) order(ctx context.Context) {
 	defer m.client.CloseIdleConnections()
-	for ctx.Err() == nil && m.crowd.next() {
-		m.placeOne(ctx)
+	for n := 1; ctx.Err() == nil && m.crowd.next(); n++ {
+		id, acked := m.placeOne(ctx)
+		if acked && n%repeatEvery == 0 {
+			m.repeat(ctx, id)
+		}
 	}
+}
+
+// repeat places an order again that was acknowledged.
+func (m *member) repeat(ctx context.Context, id string) {
+	// Whatever comes of it, the order is there; an answer that it is another's counts.
+	_ = m.until(ctx, func() error {
+		status, err := m.put(ctx, id)
+		if err == nil && status == http.StatusUnauthorized {
+			err = m.signIn(ctx)
+		}
+		if err == nil && status == http.StatusOK {
+			return nil
+		}
+		return failure("ordering again", status, err)
+	})
+	m.crowd.mu.Lock()
+	defer m.crowd.mu.Unlock()
+	m.crowd.report.Repeated++
+}
+
+// put sends one order once.
+func (m *member) put(ctx context.Context, id string) (status int, err error) {
+	return m.ask(ctx, http.MethodPut, "/orders/"+id, map[string]any{"item": "tea", "quantity": 1, "note": m.crowd.options.Note}, nil)
 }
 
 // placeOne sends one order until it is acknowledged. It has one id from the first try to
 // the last, which is why it may be sent again.
-func (m *member) placeOne(ctx context.Context) {
+func (m *member) placeOne(ctx context.Context) (id string, acked bool) {
 	a := Ack{ID: rand.Text(), Begun: time.Now()}
-	body := map[string]any{"item": "tea", "quantity": 1, "note": m.crowd.options.Note}
 	err := m.until(ctx, func() error {
 		a.Tries++
-		status, err := m.ask(ctx, http.MethodPut, "/orders/"+a.ID, body, nil)
+		status, err := m.put(ctx, a.ID)
 		switch {
 		case err == nil && (status == http.StatusOK || status == http.StatusCreated):
 			return nil
@@ -239,12 +278,13 @@ func (m *member) placeOne(ctx context.Context) {
 	}
 	if err != nil {
 		c.report.Unanswered = append(c.report.Unanswered, a.ID)
-		return
+		return a.ID, false
 	}
 	c.report.Acks = append(c.report.Acks, a)
 	if c.options.Told != nil {
 		c.options.Told(a)
 	}
+	return a.ID, true
 }
 
 func failure(doing string, status int, err error) error {

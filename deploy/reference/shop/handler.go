@@ -21,7 +21,7 @@ var prices = map[string]int64{"tea": 350, "coffee": 420, "cake": 580}
 
 // The bounds of a request.
 const (
-	requestTimeout = 9 * time.Second
+	requestTimeout = 2500 * time.Millisecond
 	largestBody    = 16 << 10
 	mostPieces     = 1000
 	shortestWord   = 8

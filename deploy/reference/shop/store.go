@@ -17,14 +17,14 @@ import (
 // The bounds of sessions at the database. A session that hangs is given up, so that the
 // customer is told to ask again.
 const (
-	dialTimeout      = 2 * time.Second
-	statementTimeout = 8 * time.Second
+	dialTimeout      = time.Second
+	statementTimeout = 2500 * time.Millisecond
 	mostSessions     = 32
 	// sessionLife spreads the readers anew over the replicas.
 	sessionLife = time.Minute
 	// patience is how long the database is asked again before the customer must, which is
 	// several times as long as a failover takes, and againPause the time between two tries.
-	patience   = 3 * time.Second
+	patience   = 2 * time.Second
 	againPause = 20 * time.Millisecond
 )
 
