@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -232,37 +233,44 @@ func awaitOrdersAfter(t *testing.T, crowd *reference.Orders, moment time.Time, n
 	})
 }
 
+// bringUp starts `infra up` and returns when it has said that it is at a moment.
+func bringUp(t *testing.T, o reference.Options, moment string) (cmd *exec.Cmd, rest func()) {
+	t.Helper()
+	cmd = exec.CommandContext(t.Context(), filepath.Join(o.Own, "infra"), "up", "--dir", o.Dir, "--network", o.Name, "--site", o.Description, "--programs", o.Programs)
+	said, err := cmd.StdoutPipe()
+	if err == nil {
+		cmd.Stderr = cmd.Stdout
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all bytes.Buffer
+	buffer := make([]byte, 4096)
+	for !strings.Contains(all.String(), moment) {
+		n, err := said.Read(buffer)
+		all.Write(buffer[:n])
+		if err != nil {
+			t.Fatalf("it ended: %v\n%s", errors.Join(err, cmd.Wait()), all.String())
+		}
+	}
+	if len(leftOf(t, o)) < 10 {
+		t.Fatal("there is nothing to remove: this look sees nothing")
+	}
+	return cmd, func() { _, _ = io.Copy(io.Discard, said) } // Until it ends.
+}
+
 // Whoever brings a site up may be killed at any moment: what he had made is found and
 // removed.
 func TestReferenceSiteIsRemovedAfterACrashOfItsBringUp(t *testing.T) {
 	for _, moment := range []string{"hosts are wired", "every host has its firewall", "db1 initialised", "daemon up", "monitoring are started"} {
 		t.Run(moment, func(t *testing.T) {
 			o := siteOptions(t)
-			cmd := exec.CommandContext(t.Context(), filepath.Join(o.Own, "infra"), "up", "--dir", o.Dir, "--network", o.Name, "--site", o.Description, "--programs", o.Programs)
-			said, err := cmd.StdoutPipe()
-			if err == nil {
-				cmd.Stderr = cmd.Stdout
-				err = cmd.Start()
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			var all bytes.Buffer
-			buffer := make([]byte, 4096)
-			for !strings.Contains(all.String(), moment) {
-				n, err := said.Read(buffer)
-				all.Write(buffer[:n])
-				if err != nil {
-					t.Fatalf("it ended: %v\n%s", errors.Join(err, cmd.Wait()), all.String())
-				}
-			}
+			cmd, _ := bringUp(t, o, moment)
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
 			_ = cmd.Wait() // It was killed.
-			if len(leftOf(t, o)) < 10 {
-				t.Fatal("nothing was left to remove: this look sees nothing")
-			}
 			out, err := exec.CommandContext(t.Context(), filepath.Join(o.Own, "infra"), "down", "--dir", o.Dir, "--network", o.Name).CombinedOutput()
 			if err != nil {
 				t.Errorf("%v\n%s", err, out)
@@ -271,5 +279,47 @@ func TestReferenceSiteIsRemovedAfterACrashOfItsBringUp(t *testing.T) {
 				t.Errorf("of the site there is left:\n%s", strings.Join(left, "\n"))
 			}
 		})
+	}
+}
+
+// A Ctrl-C takes back what was begun.
+func TestReferenceSiteIsRemovedByAnInterruptedBringUp(t *testing.T) {
+	for _, moment := range []string{"hosts are wired", "daemon up", "monitoring are started"} {
+		t.Run(moment, func(t *testing.T) {
+			o := siteOptions(t)
+			cmd, rest := bringUp(t, o, moment)
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			rest()
+			if err := cmd.Wait(); err == nil {
+				t.Error("it says that all went well")
+			}
+			if left := leftOf(t, o); len(left) > 0 {
+				t.Errorf("of the site there is left:\n%s", strings.Join(left, "\n"))
+			}
+		})
+	}
+}
+
+// Each drill breaks a site under orders: no acknowledged order is lost or doubled, and the
+// public address moves within 3 s.
+func TestReferenceSiteSurvivesItsDrills(t *testing.T) {
+	s := startSite(t, siteOptions(t))
+	for _, d := range reference.Drills() {
+		r, err := s.Run(t.Context(), d)
+		if err != nil {
+			t.Fatalf("%s: %v", d.Name, err)
+		}
+		t.Logf("%s: %s (the public address moved to %q after %d ms)", d.Name, r.Customers, r.MovedTo, r.Moved.Milliseconds())
+		if !r.Found.OK() {
+			t.Errorf("%s: %s", d.Name, r.Found)
+		}
+		if d.Name == "balancer" && (r.Moved <= 0 || r.Moved > 3*time.Second) {
+			t.Errorf("the public address was at another balancer after %s", r.Moved)
+		}
+		if d.Name == "etcd" && r.Customers.Failed > 0 {
+			t.Errorf("without etcd %d requests failed: %s", r.Customers.Failed, r.Customers.LastFailure)
+		}
 	}
 }

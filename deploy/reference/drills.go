@@ -31,15 +31,24 @@ const (
 type Drill struct {
 	// Name is one word, What a sentence.
 	Name, What string
-	// harm does it, and returns how it is mended. What it returns besides is told.
-	harm func(*Site, context.Context) (told string, mend func(context.Context) error, err error)
+	// harm does it, and returns how it is mended. Of a drill that moves the public address
+	// it also returns where to, and how long that took.
+	harm func(*Site, context.Context) (moved move, mend func(context.Context) error, err error)
+}
+
+// move is a move of the public address.
+type move struct {
+	to    string
+	after time.Duration
 }
 
 // DrillResult is what came of a drill.
 type DrillResult struct {
 	Drill Drill
-	// Told is what the drill itself has measured, empty for nothing.
-	Told string
+	// MovedTo is the balancer that took the public address over, and Moved how long that
+	// took; empty where the drill does not look at it.
+	MovedTo string
+	Moved   time.Duration
 	// Customers is what they saw, Found what the database has.
 	Customers customer.Report
 	Found     customer.Found
@@ -50,28 +59,28 @@ func Drills() []Drill {
 	none := func(context.Context) error { return nil }
 	return []Drill{
 		{"balancer", "the balancer that has the public address loses power", (*Site).loseBalancer},
-		{"haproxy", "HAProxy is killed on the balancer that has the public address", func(s *Site, ctx context.Context) (string, func(context.Context) error, error) {
+		{"haproxy", "HAProxy is killed on the balancer that has the public address", func(s *Site, ctx context.Context) (move, func(context.Context) error, error) {
 			holder, err := s.holder(ctx)
 			if err != nil {
-				return "", none, err
+				return move{}, none, err
 			}
-			return "", none, s.Signal(holder+"/haproxy", syscall.SIGKILL)
+			return move{}, none, s.Signal(holder+"/haproxy", syscall.SIGKILL)
 		}},
-		{"web", "a web server loses power", func(s *Site, ctx context.Context) (string, func(context.Context) error, error) {
+		{"web", "a web server loses power", func(s *Site, ctx context.Context) (move, func(context.Context) error, error) {
 			return s.losePower(ctx, hostsOf(s.layout.site, config.TierWeb)[0].Name)
 		}},
-		{"app", "an application server loses power", func(s *Site, ctx context.Context) (string, func(context.Context) error, error) {
+		{"app", "an application server loses power", func(s *Site, ctx context.Context) (move, func(context.Context) error, error) {
 			return s.losePower(ctx, hostsOf(s.layout.site, config.TierApp)[0].Name)
 		}},
-		{"primary", "the primary's mysqld is killed (kill -9)", func(s *Site, ctx context.Context) (string, func(context.Context) error, error) {
-			return "", none, s.cluster.Signal(ctx, "primary", syscall.SIGKILL)
+		{"primary", "the primary's mysqld is killed (kill -9)", func(s *Site, ctx context.Context) (move, func(context.Context) error, error) {
+			return move{}, none, s.cluster.Signal(ctx, "primary", syscall.SIGKILL)
 		}},
-		{"network", "the primary's host is cut off", func(s *Site, ctx context.Context) (string, func(context.Context) error, error) {
+		{"network", "the primary's host is cut off", func(s *Site, ctx context.Context) (move, func(context.Context) error, error) {
 			primary, err := s.cluster.Primary(ctx)
 			if err != nil {
-				return "", none, err
+				return move{}, none, err
 			}
-			return "", func(ctx context.Context) error { return s.Plug(ctx, primary, true) }, s.Plug(ctx, primary, false)
+			return move{}, func(ctx context.Context) error { return s.Plug(ctx, primary, true) }, s.Plug(ctx, primary, false)
 		}},
 		{"etcd", "etcd has no quorum: the daemons of all replicas are stopped", (*Site).stopEtcd},
 	}
@@ -91,18 +100,18 @@ func (s *Site) holder(ctx context.Context) (string, error) {
 
 // losePower cuts a host off and kills all that runs there. What is started again there
 // has no network until it is mended, as on a host that comes back.
-func (s *Site) losePower(ctx context.Context, host string) (string, func(context.Context) error, error) {
+func (s *Site) losePower(ctx context.Context, host string) (move, func(context.Context) error, error) {
 	mend := func(ctx context.Context) error { return s.Plug(ctx, host, true) }
 	if err := s.Plug(ctx, host, false); err != nil {
-		return "", mend, err
+		return move{}, mend, err
 	}
 	own, err := s.Processes()
 	if err != nil {
-		return "", mend, err
+		return move{}, mend, err
 	}
 	cluster, _, err := s.cluster.Processes()
 	if err != nil {
-		return "", mend, err
+		return move{}, mend, err
 	}
 	var errs []error
 	for _, p := range append(own.Programs, cluster.Programs...) {
@@ -112,37 +121,37 @@ func (s *Site) losePower(ctx context.Context, host string) (string, func(context
 			}
 		}
 	}
-	return "", mend, errors.Join(errs...)
+	return move{}, mend, errors.Join(errs...)
 }
 
 // loseBalancer tells how long it took until another one had the address.
-func (s *Site) loseBalancer(ctx context.Context) (string, func(context.Context) error, error) {
+func (s *Site) loseBalancer(ctx context.Context) (move, func(context.Context) error, error) {
 	holder, err := s.holder(ctx)
 	if err != nil {
-		return "", func(context.Context) error { return nil }, err
+		return move{}, func(context.Context) error { return nil }, err
 	}
 	begun := time.Now()
 	_, mend, err := s.losePower(ctx, holder)
 	if err != nil {
-		return "", mend, err
+		return move{}, mend, err
 	}
-	next := ""
+	var m move
 	err = poll(ctx, "waiting until another balancer has the public address", func(ctx context.Context) error {
 		holders, err := s.Holders(ctx)
 		if i := slices.IndexFunc(holders, func(h string) bool { return h != holder }); i >= 0 {
-			next = holders[i]
+			m = move{holders[i], time.Since(begun)}
 			return nil
 		}
 		return errors.Join(err, errors.New("none has"))
 	})
-	return fmt.Sprintf("the address was at %s after %d ms", next, time.Since(begun).Milliseconds()), mend, err
+	return m, mend, err
 }
 
 // stopEtcd holds the daemons of all replicas still, and their members of etcd with them.
-func (s *Site) stopEtcd(ctx context.Context) (string, func(context.Context) error, error) {
+func (s *Site) stopEtcd(ctx context.Context) (move, func(context.Context) error, error) {
 	primary, err := s.cluster.Primary(ctx)
 	if err != nil {
-		return "", func(context.Context) error { return nil }, err
+		return move{}, func(context.Context) error { return nil }, err
 	}
 	replicas := slices.DeleteFunc(s.cluster.Servers(), func(server string) bool { return server == primary })
 	each := func(ctx context.Context, signal syscall.Signal) (err error) {
@@ -151,7 +160,7 @@ func (s *Site) stopEtcd(ctx context.Context) (string, func(context.Context) erro
 		}
 		return err
 	}
-	return "", func(ctx context.Context) error { return each(ctx, syscall.SIGCONT) }, each(ctx, syscall.SIGSTOP)
+	return move{}, func(ctx context.Context) error { return each(ctx, syscall.SIGCONT) }, each(ctx, syscall.SIGSTOP)
 }
 
 // Run carries a drill out under orders, mends what it broke, and waits until the site is
@@ -168,8 +177,8 @@ func (s *Site) Run(ctx context.Context, d Drill) (r DrillResult, err error) {
 		return r, err
 	}
 	begun := time.Now()
-	var mend func(context.Context) error
-	r.Told, mend, err = d.harm(s, ctx)
+	moved, mend, err := d.harm(s, ctx)
+	r.MovedTo, r.Moved = moved.to, moved.after
 	if err == nil {
 		err = poll(ctx, "waiting for orders after the harm", func(context.Context) error {
 			after := 0

@@ -34,6 +34,7 @@ const (
 
 	dialTimeout = 1500 * time.Millisecond
 	tryTimeout  = 4 * time.Second
+	signTimeout = 12 * time.Second
 	pause       = 50 * time.Millisecond
 )
 
@@ -197,7 +198,7 @@ func (c *crowd) member() *member {
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.roots, ServerName: c.options.Name},
 		TLSHandshakeTimeout: tryTimeout, MaxIdleConnsPerHost: 2,
 	}
-	return &member{crowd: c, client: &http.Client{Transport: transport, Timeout: tryTimeout}, name: "c-" + strings.ToLower(rand.Text()[:20]), password: rand.Text()}
+	return &member{crowd: c, client: &http.Client{Transport: transport}, name: "c-" + strings.ToLower(rand.Text()[:20]), password: rand.Text()}
 }
 
 // enter signs up and signs in, however long that takes.
@@ -317,6 +318,12 @@ func (m *member) until(ctx context.Context, try func() error) error {
 
 // ask sends one request and reads the whole answer.
 func (m *member) ask(ctx context.Context, method, path string, body, into any) (status int, err error) {
+	timeout := tryTimeout
+	if m.token == "" || method == http.MethodPost {
+		timeout = signTimeout // Passwords are slow to check.
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	text, err := json.Marshal(body)
 	if err != nil {
 		return 0, err

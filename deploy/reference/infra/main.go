@@ -159,8 +159,8 @@ func drills(c *cli.Context) error {
 		if err != nil {
 			return fmt.Errorf("the drill %s: %w", d.Name, err)
 		}
-		if r.Told != "" {
-			fmt.Fprintln(c.App.Writer, "  "+r.Told)
+		if r.MovedTo != "" {
+			fmt.Fprintf(c.App.Writer, "  the public address was at %s after %d ms\n", r.MovedTo, r.Moved.Milliseconds())
 		}
 		fmt.Fprintf(c.App.Writer, "  %s\n  %s\n", r.Customers, r.Found)
 		if !r.Found.OK() {

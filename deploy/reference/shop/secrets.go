@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"runtime"
 	"time"
 )
 
@@ -18,6 +20,23 @@ func newSalt() []byte {
 	salt := make([]byte, 16)
 	_, _ = rand.Read(salt) // It never fails.
 	return salt
+}
+
+// stretchers bound how many passwords are stretched at a time: that many signing in at once
+// must not take the processor from everybody who orders.
+type stretchers chan struct{}
+
+func newStretchers() stretchers { return make(stretchers, max(1, runtime.GOMAXPROCS(0)/2)) }
+
+// stretch is the stretch of a password in its turn.
+func (s stretchers) stretch(ctx context.Context, password string, salt []byte) ([]byte, error) {
+	select {
+	case s <- struct{}{}:
+		defer func() { <-s }()
+		return stretch(password, salt), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // stretch is what is kept of a password.

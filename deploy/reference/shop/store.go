@@ -42,6 +42,7 @@ var (
 type store struct {
 	write, read *sql.DB
 	ready       atomic.Bool
+	stretchers  stretchers
 }
 
 // schema is made when it is needed first, at any number of hosts at once.
@@ -84,7 +85,7 @@ func openStore(o options) (*store, error) {
 		db.SetConnMaxLifetime(sessionLife)
 		return db, nil
 	}
-	s := &store{}
+	s := &store{stretchers: newStretchers()}
 	if s.write, err = open(o.write); err != nil {
 		return nil, err
 	}
@@ -138,17 +139,25 @@ func (s *store) signUp(ctx context.Context, name, password string) error {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
+	var there int
+	err := s.write.QueryRowContext(ctx, "SELECT 1 FROM users WHERE name = ?", name).Scan(&there)
+	if err == nil {
+		if _, err = s.user(ctx, name, password); errors.Is(err, errNone) {
+			err = errTaken
+		}
+		return err
+	}
+	if !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
 	salt := newSalt()
-	_, err := s.write.ExecContext(ctx, "INSERT INTO users (name, salt, password) VALUES (?, ?, ?)", name, salt, stretch(password, salt))
-	if !isDuplicate(err) {
+	kept, err := s.stretchers.stretch(ctx, password, salt)
+	if err != nil {
 		return err
 	}
-	if _, err := s.user(ctx, name, password); errors.Is(err, errNone) {
-		return errTaken
-	} else if err != nil {
-		return err
-	}
-	return nil
+	// Whoever was faster with the same name is seen the next time.
+	_, err = s.write.ExecContext(ctx, "INSERT INTO users (name, salt, password) VALUES (?, ?, ?)", name, salt, kept)
+	return err
 }
 
 // user returns the number of the user with that name and password.
@@ -156,8 +165,15 @@ func (s *store) user(ctx context.Context, name, password string) (id int64, err 
 	var salt, stored []byte
 	// At the primary: who has just signed up may not be on every replica yet.
 	err = s.write.QueryRowContext(ctx, "SELECT id, salt, password FROM users WHERE name = ?", name).Scan(&id, &salt, &stored)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && !same(stretch(password, salt), stored) {
+	if errors.Is(err, sql.ErrNoRows) {
 		return 0, errNone
+	}
+	if err != nil {
+		return 0, err
+	}
+	kept, err := s.stretchers.stretch(ctx, password, salt)
+	if err == nil && !same(kept, stored) {
+		err = errNone
 	}
 	return id, err
 }
