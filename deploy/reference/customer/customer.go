@@ -240,8 +240,8 @@ func (m *member) repeat(ctx context.Context, id string) {
 		if err == nil && status == http.StatusUnauthorized {
 			err = m.signIn(ctx)
 		}
-		if err == nil && status == http.StatusOK {
-			return nil
+		if err == nil && (status == http.StatusOK || status == http.StatusCreated) {
+			return nil // Whether it was done twice, the database says.
 		}
 		return failure("ordering again", status, err)
 	})
