@@ -41,7 +41,7 @@ func (s *Site) await(ctx context.Context, progress func(string)) error {
 	defer func() { cancel(nil); <-watched }()
 
 	holder := ""
-	if err := poll(ctx, "waiting until one balancer has the public address", func(ctx context.Context) error {
+	if err := sandbox.Poll(ctx, pollInterval, "waiting until one balancer has the public address", func(ctx context.Context) error {
 		holders, err := s.Holders(ctx)
 		if err == nil && len(holders) != 1 {
 			err = fmt.Errorf("%v have it", holders)
@@ -63,7 +63,7 @@ func (s *Site) await(ctx context.Context, progress func(string)) error {
 		return errors.Join(fmt.Errorf("waiting for the first order: %w (the customer was told: %s)", cause(ctx, err), report.LastFailure), s.tails("shop", "nginx"))
 	}
 	progress("a customer's first order was acknowledged")
-	if err := poll(ctx, "waiting until the monitoring sees everything", s.Healthy); err != nil {
+	if err := sandbox.Poll(ctx, pollInterval, "waiting until the monitoring sees everything", s.Healthy); err != nil {
 		return errors.Join(err, s.tails("prometheus"))
 	}
 	progress("the monitoring sees everything")
@@ -195,28 +195,4 @@ func (s *Site) Prometheus(ctx context.Context, path string, into any) error {
 		return fmt.Errorf("asking Prometheus: %s", answer.Error)
 	}
 	return json.Unmarshal(answer.Data, into)
-}
-
-// poll tries until it succeeds. Its error tells why it was given up and how the last try
-// failed.
-func poll(ctx context.Context, doing string, try func(context.Context) error) error {
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	var last error
-	for {
-		one, cancel := context.WithTimeout(ctx, askTimeout)
-		err := try(one)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() == nil || last == nil {
-			last = err // The one that the end of ctx cut off says nothing.
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w (last: %v)", doing, context.Cause(ctx), last)
-		case <-tick.C:
-		}
-	}
 }

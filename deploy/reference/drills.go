@@ -136,7 +136,7 @@ func (s *Site) loseBalancer(ctx context.Context) (move, func(context.Context) er
 		return move{}, mend, err
 	}
 	var m move
-	err = poll(ctx, "waiting until another balancer has the public address", func(ctx context.Context) error {
+	err = sandbox.Poll(ctx, pollInterval, "waiting until another balancer has the public address", func(ctx context.Context) error {
 		holders, err := s.Holders(ctx)
 		if i := slices.IndexFunc(holders, func(h string) bool { return h != holder }); i >= 0 {
 			m = move{holders[i], time.Since(begun)}
@@ -180,7 +180,7 @@ func (s *Site) Run(ctx context.Context, d Drill) (r DrillResult, err error) {
 	moved, mend, err := d.harm(s, ctx)
 	r.MovedTo, r.Moved = moved.to, moved.after
 	if err == nil {
-		err = poll(ctx, "waiting for orders after the harm", func(context.Context) error {
+		err = sandbox.Poll(ctx, pollInterval, "waiting for orders after the harm", func(context.Context) error {
 			after := 0
 			for _, a := range crowd.Acknowledged() {
 				if a.Begun.After(begun) {
@@ -213,7 +213,7 @@ func (s *Site) AwaitWhole(ctx context.Context) error {
 	if err := s.cluster.AwaitCluster(ctx, "all replicas are in sync", func(c api.Cluster) bool { return sandbox.Settled(c) }); err != nil {
 		return err
 	}
-	return poll(ctx, "waiting until the site is whole", func(ctx context.Context) error {
+	return sandbox.Poll(ctx, pollInterval, "waiting until the site is whole", func(ctx context.Context) error {
 		if _, err := s.holder(ctx); err != nil {
 			return err
 		}

@@ -153,10 +153,15 @@ func (s *Sandbox) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
-// poll tries until it succeeds. Its error tells why it was given up and how the
-// last try failed.
+// poll is Poll as often as a sandbox is looked at.
 func poll(ctx context.Context, doing string, try func(context.Context) error) error {
-	tick := time.NewTicker(pollInterval)
+	return Poll(ctx, pollInterval, doing, try)
+}
+
+// Poll tries again and again until it succeeds, each time for at most three seconds. Its
+// error tells why it was given up and how the last try failed.
+func Poll(ctx context.Context, every time.Duration, doing string, try func(context.Context) error) error {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var last error
 	for {
