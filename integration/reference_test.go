@@ -33,7 +33,9 @@ func siteOptions(t *testing.T) reference.Options {
 	if os.Geteuid() != 0 {
 		t.Fatal("network namespaces need root")
 	}
-	o := reference.Options{Name: "mhait", Own: filepath.Dir(harness.Build(t)), Progress: func(line string) { t.Log(line) }}
+	// Named after this process, so that several can be tested on one machine.
+	number := os.Getpid() % 10000
+	o := reference.Options{Name: fmt.Sprintf("mhi%04d", number), Own: filepath.Dir(harness.Build(t)), Progress: func(line string) { t.Log(line) }}
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", o.Own+"/", "./deploy/reference/shop", "./deploy/reference/infra")
 	build.Dir = ".."
 	if out, err := build.CombinedOutput(); err != nil {
@@ -55,7 +57,7 @@ func siteOptions(t *testing.T) reference.Options {
 	}
 	o.Dir = dir
 	o.Description = filepath.Join(t.TempDir(), "site.yaml")
-	if err := os.WriteFile(o.Description, bytes.ReplaceAll(reference.Description, []byte("10.77."), []byte("10.79.")), 0o644); err != nil {
+	if err := os.WriteFile(o.Description, bytes.ReplaceAll(reference.Description, []byte("10.77."), fmt.Appendf(nil, "10.%d.", 100+number%150)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
