@@ -65,6 +65,8 @@ func cluster(names []string) *decide.Record {
 // servers has to report, with every value of each label.
 func strain(r *metrics.Registry, n int) {
 	all := names(n)
+	r.WatchLocal()
+	r.WatchElection()
 	r.SetRecord(cluster(all))
 	r.SetLeader(true)
 	r.WatchRefusals(api.Refusals())

@@ -24,6 +24,7 @@ type cluster struct {
 	term          prometheus.Gauge
 	leader        prometheus.Gauge
 	ticks         prometheus.Histogram
+	servers       prometheus.Gauge
 	inSync        prometheus.Gauge
 	requiredAcks  prometheus.Gauge
 	paused        prometheus.Gauge
@@ -49,6 +50,7 @@ func newCluster() *cluster {
 		ticks: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "leader_tick_late_seconds",
 			Help:    "By how much the ticks of the leader's loop were late. While one is late by more than 0.1 seconds, silence is not believed.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5}}),
+		servers:       gauge("servers", "How many servers the record lists, whether they answer or not."),
 		inSync:        gauge("in_sync_replicas", "How many replicas the record lists as in sync."),
 		requiredAcks:  gauge("required_acks", "How many replicas must have a transaction before its commit is acknowledged."),
 		paused:        gauge("paused", "1 while automation is paused, by this daemon's copy of the settings, else 0."),
@@ -78,7 +80,13 @@ func newCluster() *cluster {
 }
 
 func (c *cluster) all() []prometheus.Collector {
-	return []prometheus.Collector{c.failovers, c.phases, c.term, c.leader, c.ticks, c.inSync, c.requiredAcks, c.paused, c.openPlan, c.waits, c.durability, c.suspended, c.leaseRenewals, c.leaseTook, c.leaseMargin}
+	return []prometheus.Collector{c.failovers, c.phases, c.term, c.ticks, c.servers, c.inSync, c.requiredAcks, c.paused, c.openPlan, c.waits, c.durability, c.suspended, c.leaseRenewals, c.leaseTook}
+}
+
+// election are those of a daemon that stands for election: that others lead nobody is no
+// news.
+func (c *cluster) election() []prometheus.Collector {
+	return []prometheus.Collector{c.leader, c.leaseMargin}
 }
 
 func (c *cluster) setPlan(p *decide.Plan) {
@@ -95,6 +103,7 @@ func (r *Registry) SetRecord(record *decide.Record) {
 		record = &decide.Record{}
 	}
 	r.cluster.term.Set(float64(record.Term))
+	r.cluster.servers.Set(float64(len(record.Servers)))
 	r.cluster.inSync.Set(float64(len(record.InSync)))
 	r.cluster.requiredAcks.Set(float64(record.RequiredAcks))
 	r.cluster.setPlan(record.Plan)
@@ -115,6 +124,10 @@ func (r *Registry) SetRecord(record *decide.Record) {
 
 // SetPaused reports whether automation is paused.
 func (r *Registry) SetPaused(paused bool) { r.cluster.paused.Set(bit(paused)) }
+
+// WatchElection has the metrics of who leads exist. It is called once, by a daemon that
+// may lead.
+func (r *Registry) WatchElection() { r.prometheus.MustRegister(r.cluster.election()...) }
 
 // SetLeader reports whether this daemon leads.
 func (r *Registry) SetLeader(leads bool) { r.cluster.leader.Set(bit(leads)) }

@@ -26,8 +26,10 @@ var _ redirect.Observer = observer{}
 // busy is a registry in which everything has been reported once.
 func busy() *metrics.Registry {
 	r := metrics.New("v1.2.3")
+	r.WatchLocal()
+	r.WatchElection()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	r.SetRecord(&decide.Record{Term: 7, InSync: []string{"db2", "db3"}, RequiredAcks: 1, Durability: decide.DurabilityAvailable, Suspended: true, Plan: &decide.Plan{Kind: decide.PlanRemove}})
+	r.SetRecord(&decide.Record{Term: 7, Servers: []decide.Server{{Name: "db1"}, {Name: "db2"}, {Name: "db3"}}, InSync: []string{"db2", "db3"}, RequiredAcks: 1, Durability: decide.DurabilityAvailable, Suspended: true, Plan: &decide.Plan{Kind: decide.PlanRemove}})
 	r.SetPaused(true)
 	r.SetLeader(true)
 	r.SetRole("primary")
@@ -162,11 +164,28 @@ func TestAPortOfARedirectorIsThereBeforeTheFirstSession(t *testing.T) {
 	}
 }
 
+func TestAHostWithoutAServerHasNoMetricsOfOne(t *testing.T) {
+	r := metrics.New("x")
+	r.SetRole("none")
+	for _, without := range []string{"mysqlha_mysqld_up ", "mysqlha_open_term ", "mysqlha_leader ", "mysqlha_lease_margin_seconds "} {
+		if text := scrape(t, r); strings.Contains(text, without) {
+			t.Errorf("there is %s, by which the server that is not there would be down", without)
+		}
+	}
+	r.WatchLocal()
+	r.WatchElection()
+	for _, with := range []string{"mysqlha_mysqld_up 0", "mysqlha_open_term 0", "mysqlha_leader 0", "mysqlha_lease_margin_seconds NaN"} {
+		if !strings.Contains(scrape(t, r), "\n"+with+"\n") {
+			t.Errorf("there is no line %s before the first report", with)
+		}
+	}
+}
+
 func TestEachReportIsShown(t *testing.T) {
 	r := busy()
 	text := scrape(t, r)
 	for _, line := range []string{
-		`mysqlha_term 7`, `mysqlha_paused 1`, `mysqlha_leader 1`, `mysqlha_in_sync_replicas 2`, `mysqlha_required_acks 1`,
+		`mysqlha_term 7`, `mysqlha_paused 1`, `mysqlha_leader 1`, `mysqlha_in_sync_replicas 2`, `mysqlha_servers 3`, `mysqlha_required_acks 1`,
 		`mysqlha_open_plan{kind="remove"} 1`, `mysqlha_open_plan{kind="failover"} 0`,
 		`mysqlha_role{role="primary"} 1`, `mysqlha_role{role="none"} 0`,
 		`mysqlha_waits{code="server-down"} 2`,

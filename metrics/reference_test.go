@@ -67,7 +67,8 @@ func TestEveryMetricIsOnThePage(t *testing.T) {
 		"What a daemon exports at `/metrics`, over HTTPS, besides `go_…` and `process_…`. What is not known is NaN or not there, never 0: figures of a\n" +
 		"mysqld that does not answer, and of a host whose kernel does not tell them, or does not tell the daemon. Under the units of `deploy/systemd` that is\n" +
 		"the clock: `ProtectClock=yes` keeps even its reading from the daemon, and nothing is decided by it. Who wants it from there, and not from node_exporter,\n" +
-		"says `ProtectClock=no` and `SystemCallFilter=adjtimex` in a drop-in; to set the clock takes a capability that the units do not have.\n\n" +
+		"says `ProtectClock=no` and `SystemCallFilter=adjtimex` in a drop-in; to set the clock takes a capability that the units do not have.\n" +
+		"A witness and a redirector have none of what is said of the local server, and a redirector nothing of who leads.\n\n" +
 		"| metric | type | labels | |\n| --- | --- | --- | --- |\n")
 	all := entries(t)
 	for _, e := range all {

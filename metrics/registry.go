@@ -37,7 +37,7 @@ func New(version string) *Registry {
 	r.prometheus.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.cluster, r.server, r.watch, r.redirect = newCluster(), newServer(), newWatch(), newRedirect()
 	r.api, r.mysqld, r.host = newEndpoint(), newMysqld(), newHost()
-	for _, group := range [][]prometheus.Collector{r.cluster.all(), r.server.all(), r.watch.all(), r.redirect.all(), r.api.all(), {r.mysqld, r.host}} {
+	for _, group := range [][]prometheus.Collector{r.cluster.all(), {r.server.role}, r.watch.all(), r.redirect.all(), r.api.all(), {r.mysqld, r.host}} {
 		r.prometheus.MustRegister(group...)
 	}
 	return r

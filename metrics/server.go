@@ -47,8 +47,10 @@ func newServer() *server {
 	return s
 }
 
-func (s *server) all() []prometheus.Collector {
-	return []prometheus.Collector{s.up, s.role, s.lag, s.lagTransactions, s.attached, s.openTerm, s.commitAge, s.commitPending, s.diskFree, s.dataSize, s.cloneSize, s.errant}
+// local are those of which a host without a server has none: as zeros they would say that
+// its server is down.
+func (s *server) local() []prometheus.Collector {
+	return []prometheus.Collector{s.up, s.lag, s.lagTransactions, s.attached, s.openTerm, s.commitAge, s.commitPending, s.diskFree, s.dataSize, s.cloneSize, s.errant}
 }
 
 func (s *server) setRole(role string) {
@@ -56,6 +58,10 @@ func (s *server) setRole(role string) {
 		s.role.WithLabelValues(r).Set(bit(r == role))
 	}
 }
+
+// WatchLocal has the metrics of this host's server exist. It is called once, where there
+// is one.
+func (r *Registry) WatchLocal() { r.prometheus.MustRegister(r.server.local()...) }
 
 // SetRole reports the role of this host's server: primary, replica or none.
 func (r *Registry) SetRole(role string) { r.server.setRole(role) }

@@ -59,6 +59,7 @@ func (e *elector) close() {
 // record that this daemon has ever seen (S1).
 func (e *elector) prepare(recordSeen func() uint64) {
 	cfg := e.d.cfg
+	e.d.metrics.WatchElection()
 	o := orchestrator.Options{
 		Self: cfg.Name, Bus: e.d.bus, Events: leaderEvents{e.d.metrics}, Logger: e.d.log, Yield: e.askToYield,
 		Configured: e.d.configured, Probes: e.probes, RecordSeen: recordSeen,

@@ -25,6 +25,7 @@ type memberRole struct {
 func newMemberRole(d *daemon, e *elector) (_ *memberRole, err error) {
 	cfg := d.cfg
 	m := &memberRole{d: d}
+	d.metrics.WatchLocal()
 	d.metrics.WatchFences(member.Causes())
 	d.metrics.WatchRejoins(member.Ways())
 	d.metrics.WatchInterruptions(member.InterruptionCauses())
