@@ -28,8 +28,9 @@ STAY :=
 # infra-orders: how many.
 ORDERS := 1000
 
-# infra-drills: which; empty: all.
+# infra-drills: which; empty: all. How long each harm lasts at least, such as 1m.
 DRILLS :=
+HOLD :=
 
 # soak, calm: for how long.
 MINUTES := 60
@@ -120,9 +121,9 @@ infra-orders: ## customers order there: ORDERS=1000, 0 goes on until Ctrl-C; is 
 	@$(REFERENCE)
 	@bin/infra orders --orders $(ORDERS)
 
-infra-drills: ## break the site in one way after the other under orders: DRILLS="balancer haproxy web app primary network etcd"
+infra-drills: ## break the site in one way after the other under orders: DRILLS="balancer primary db-tier" HOLD=1m
 	@$(REFERENCE)
-	@bin/infra drills $(DRILLS)
+	@bin/infra drills $(if $(HOLD),--hold $(HOLD)) $(DRILLS)
 
 infra-down: ## stop and remove the site, or what is left of one
 	@$(REFERENCE)

@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -169,30 +167,38 @@ func (s *Site) Healthy(ctx context.Context) error {
 
 // Prometheus asks the site's Prometheus, as an administrator.
 func (s *Site) Prometheus(ctx context.Context, path string, into any) error {
+	var answer struct {
+		Status, Error string
+		Data          json.RawMessage
+	}
+	err := s.askMonitor(ctx, s.layout.site.Ports.Prometheus, path, &answer)
+	if err == nil && answer.Status != "success" {
+		err = errors.New(answer.Error)
+	}
+	if err == nil {
+		err = json.Unmarshal(answer.Data, into)
+	}
+	if err != nil {
+		return fmt.Errorf("asking Prometheus: %w", err)
+	}
+	return nil
+}
+
+// askMonitor asks what listens on a port of the monitoring's host, as an administrator.
+func (s *Site) askMonitor(ctx context.Context, port int, path string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	mon := hostsOf(s.layout.site, config.TierMonitor)[0]
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: certs.ClientConfig(s.cluster.Operator(), mon.Addresses[0])}}
 	defer client.CloseIdleConnections()
-	url := "https://" + net.JoinHostPort(mon.Addresses[0], strconv.Itoa(s.layout.site.Ports.Prometheus)) + path
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address(mon, port)+path, nil)
 	if err != nil {
 		return err
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("asking Prometheus: %w", err)
+		return err
 	}
 	defer response.Body.Close()
-	var answer struct {
-		Status, Error string
-		Data          json.RawMessage
-	}
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-		return fmt.Errorf("asking Prometheus: %w", err)
-	}
-	if answer.Status != "success" {
-		return fmt.Errorf("asking Prometheus: %s", answer.Error)
-	}
-	return json.Unmarshal(answer.Data, into)
+	return json.NewDecoder(response.Body).Decode(into)
 }

@@ -20,31 +20,45 @@ import (
 const (
 	drillCustomers = 8
 	// ordersBefore are acknowledged before the harm is done, ordersAfter after it, in
-	// lastsFor at least.
+	// leastHold at least; where none can be, after it is mended.
 	ordersBefore = 100
 	ordersAfter  = 300
-	lastsFor     = 8 * time.Second
-	drillTimeout = 2 * time.Minute
+	leastHold    = 8 * time.Second
+	// drillTimeout bounds a drill, besides its hold, and silenceTimeout the wait for the end of alerts of
+	// the same name before it: MysqlhaFenced is told of for five minutes.
+	drillTimeout   = 5 * time.Minute
+	silenceTimeout = 6 * time.Minute
 )
 
 // Drill is a harm that is done to a site under orders, and mended.
 type Drill struct {
 	// Name is one word, What a sentence.
 	Name, What string
-	// harm does it, and returns how it is mended. Of a drill that moves the public address
-	// it also returns where to, and how long that took.
-	harm func(*Site, context.Context) (moved move, mend func(context.Context) error, err error)
+	// Stops tells that no order can be acknowledged until it is mended.
+	Stops bool
+	// raises are the names of the alerts that it must raise, back of those that it raises
+	// once it is mended; it may raise no others.
+	raises, back []string
+	// harm does it.
+	harm func(*Site, context.Context) (harm, error)
 }
 
-// move is a move of the public address.
-type move struct {
-	to    string
-	after time.Duration
+// harm is what a drill has done to a site.
+type harm struct {
+	// struck are the hosts, or the tier, that alerts may be about.
+	struck []string
+	// mend undoes it; nil for what mends itself.
+	mend func(context.Context) error
+	// movedTo is the balancer that took the public address over, and moved how long that
+	// took; empty for a drill that does not look at it.
+	movedTo string
+	moved   time.Duration
 }
 
 // DrillResult is what came of a drill.
 type DrillResult struct {
-	Drill Drill
+	// Name is the drill's.
+	Name string
 	// MovedTo is the balancer that took the public address over, and Moved how long that
 	// took; empty where the drill does not look at it.
 	MovedTo string
@@ -52,37 +66,58 @@ type DrillResult struct {
 	// Customers is what they saw, Found what the database has.
 	Customers customer.Report
 	Found     customer.Found
+	// Alerts are those that came up, from the harm until the site was whole again; Missing
+	// those that should have, and Unexpected those that should not.
+	Alerts     []Raised
+	Missing    []string
+	Unexpected []Alert
+}
+
+// Err says what the drill has shown to be broken, nil for nothing.
+func (r DrillResult) Err() error {
+	var errs []error
+	if !r.Found.OK() {
+		errs = append(errs, fmt.Errorf("the promise was broken: %s", r.Found))
+	}
+	if len(r.Missing) > 0 {
+		errs = append(errs, fmt.Errorf("nobody would have been told: there was no alert %s", strings.Join(r.Missing, ", ")))
+	}
+	if len(r.Unexpected) > 0 {
+		errs = append(errs, fmt.Errorf("there were other alerts: %v", r.Unexpected))
+	}
+	return errors.Join(errs...)
 }
 
 // Drills returns all drills, from the customers inwards.
 func Drills() []Drill {
-	none := func(context.Context) error { return nil }
+	first := func(tier config.Tier) func(*Site, context.Context) (harm, error) {
+		return func(s *Site, ctx context.Context) (harm, error) {
+			return s.losePower(ctx, namesOf(hostsOf(s.layout.site, tier))[:1]...)
+		}
+	}
+	whole := func(tier config.Tier, alert string) Drill {
+		return Drill{Name: string(tier) + "-tier", What: fmt.Sprintf("all hosts of the tier %s lose power", tier), Stops: true, raises: []string{alert},
+			harm: func(s *Site, ctx context.Context) (harm, error) {
+				h, err := s.losePower(ctx, namesOf(hostsOf(s.layout.site, tier))...)
+				h.struck = []string{string(tier)}
+				return h, err
+			}}
+	}
+	const gone = "SiteHostGone"
 	return []Drill{
-		{"balancer", "the balancer that has the public address loses power", (*Site).loseBalancer},
-		{"haproxy", "HAProxy is killed on the balancer that has the public address", func(s *Site, ctx context.Context) (move, func(context.Context) error, error) {
-			holder, err := s.holder(ctx)
-			if err != nil {
-				return move{}, none, err
-			}
-			return move{}, none, s.Signal(holder+"/haproxy", syscall.SIGKILL)
+		{Name: "balancer", What: "the balancer that has the public address loses power", raises: []string{gone}, harm: (*Site).loseBalancer},
+		{Name: "haproxy", What: "HAProxy is killed on the balancer that has the public address", raises: []string{"SiteProgramRestarted"}, harm: (*Site).killBalancer},
+		{Name: "web", What: "a web server loses power", raises: []string{gone}, harm: first(config.TierWeb)},
+		{Name: "app", What: "an application server loses power", raises: []string{gone}, harm: first(config.TierApp)},
+		{Name: "primary", What: "the primary's mysqld is killed (kill -9)", raises: []string{"MysqlhaFailover"}, harm: func(s *Site, ctx context.Context) (harm, error) {
+			return harm{}, s.cluster.Signal(ctx, "primary", syscall.SIGKILL)
 		}},
-		{"web", "a web server loses power", func(s *Site, ctx context.Context) (move, func(context.Context) error, error) {
-			return s.losePower(ctx, hostsOf(s.layout.site, config.TierWeb)[0].Name)
-		}},
-		{"app", "an application server loses power", func(s *Site, ctx context.Context) (move, func(context.Context) error, error) {
-			return s.losePower(ctx, hostsOf(s.layout.site, config.TierApp)[0].Name)
-		}},
-		{"primary", "the primary's mysqld is killed (kill -9)", func(s *Site, ctx context.Context) (move, func(context.Context) error, error) {
-			return move{}, none, s.cluster.Signal(ctx, "primary", syscall.SIGKILL)
-		}},
-		{"network", "the primary's host is cut off", func(s *Site, ctx context.Context) (move, func(context.Context) error, error) {
-			primary, err := s.cluster.Primary(ctx)
-			if err != nil {
-				return move{}, none, err
-			}
-			return move{}, func(ctx context.Context) error { return s.Plug(ctx, primary, true) }, s.Plug(ctx, primary, false)
-		}},
-		{"etcd", "etcd has no quorum: the daemons of all replicas are stopped", (*Site).stopEtcd},
+		{Name: "network", What: "the primary's host is cut off", raises: []string{gone, "MysqlhaFailover"}, back: []string{"MysqlhaFenced"}, harm: (*Site).isolatePrimary},
+		{Name: "etcd", What: "etcd has no quorum: none of its members hears another", raises: []string{"MysqlhaNoLeader"}, harm: (*Site).stopEtcd},
+		whole(config.TierLB, "SiteTierDown"),
+		whole(config.TierWeb, "SiteTierDown"),
+		whole(config.TierApp, "SiteTierDown"),
+		whole(config.TierDB, "MysqlhaNoPrimary"),
 	}
 }
 
@@ -98,77 +133,109 @@ func (s *Site) holder(ctx context.Context) (string, error) {
 	return holders[0], nil
 }
 
-// losePower cuts a host off and kills all that runs there. What is started again there
-// has no network until it is mended, as on a host that comes back.
-func (s *Site) losePower(ctx context.Context, host string) (move, func(context.Context) error, error) {
-	mend := func(ctx context.Context) error { return s.Plug(ctx, host, true) }
-	if err := s.Plug(ctx, host, false); err != nil {
-		return move{}, mend, err
+// losePower cuts hosts off and kills all that runs there. What is started again there has
+// no network until it is mended, as on a host that comes back.
+func (s *Site) losePower(ctx context.Context, hosts ...string) (harm, error) {
+	h := harm{struck: hosts, mend: func(ctx context.Context) (err error) {
+		for _, host := range hosts {
+			err = errors.Join(err, s.Plug(ctx, host, true))
+		}
+		return err
+	}}
+	for _, host := range hosts {
+		if err := s.Plug(ctx, host, false); err != nil {
+			return h, err
+		}
 	}
 	own, err := s.Processes()
 	if err != nil {
-		return move{}, mend, err
+		return h, err
 	}
 	cluster, _, err := s.cluster.Processes()
 	if err != nil {
-		return move{}, mend, err
+		return h, err
 	}
 	var errs []error
 	for _, p := range append(own.Programs, cluster.Programs...) {
-		if p.Name == host || strings.HasPrefix(p.Name, host+"/") {
-			if err := p.Signal(syscall.SIGKILL); !errors.Is(err, process.ErrGone) {
-				errs = append(errs, err)
-			}
+		host, _, _ := strings.Cut(p.Name, "/")
+		if !slices.Contains(hosts, host) {
+			continue
+		}
+		if err := p.Signal(syscall.SIGKILL); !errors.Is(err, process.ErrGone) {
+			errs = append(errs, err)
 		}
 	}
-	return move{}, mend, errors.Join(errs...)
+	return h, errors.Join(errs...)
 }
 
 // loseBalancer tells how long it took until another one had the address.
-func (s *Site) loseBalancer(ctx context.Context) (move, func(context.Context) error, error) {
+func (s *Site) loseBalancer(ctx context.Context) (harm, error) {
 	holder, err := s.holder(ctx)
 	if err != nil {
-		return move{}, func(context.Context) error { return nil }, err
+		return harm{}, err
 	}
 	begun := time.Now()
-	_, mend, err := s.losePower(ctx, holder)
+	h, err := s.losePower(ctx, holder)
 	if err != nil {
-		return move{}, mend, err
+		return h, err
 	}
-	var m move
 	err = sandbox.Poll(ctx, pollInterval, "waiting until another balancer has the public address", func(ctx context.Context) error {
 		holders, err := s.Holders(ctx)
 		if i := slices.IndexFunc(holders, func(h string) bool { return h != holder }); i >= 0 {
-			m = move{holders[i], time.Since(begun)}
+			h.movedTo, h.moved = holders[i], time.Since(begun)
 			return nil
 		}
 		return errors.Join(err, errors.New("none has"))
 	})
-	return m, mend, err
+	return h, err
 }
 
-// stopEtcd holds the daemons of all replicas still, and their members of etcd with them.
-func (s *Site) stopEtcd(ctx context.Context) (move, func(context.Context) error, error) {
+func (s *Site) killBalancer(ctx context.Context) (harm, error) {
+	holder, err := s.holder(ctx)
+	if err != nil {
+		return harm{}, err
+	}
+	return harm{struck: []string{holder}}, s.Signal(holder+"/haproxy", syscall.SIGKILL)
+}
+
+func (s *Site) isolatePrimary(ctx context.Context) (harm, error) {
 	primary, err := s.cluster.Primary(ctx)
 	if err != nil {
-		return move{}, func(context.Context) error { return nil }, err
+		return harm{}, err
 	}
-	replicas := slices.DeleteFunc(s.cluster.Servers(), func(server string) bool { return server == primary })
-	each := func(ctx context.Context, signal syscall.Signal) (err error) {
-		for _, server := range replicas {
-			err = errors.Join(err, s.cluster.Signal(ctx, server+"/daemon", signal))
+	return harm{struck: []string{primary}, mend: func(ctx context.Context) error { return s.Plug(ctx, primary, true) }}, s.Plug(ctx, primary, false)
+}
+
+// stopEtcd has all database hosts drop what others want from their members of etcd.
+func (s *Site) stopEtcd(ctx context.Context) (harm, error) {
+	const table = "inet drill"
+	p := s.layout.site.Ports
+	deaf := []string{"add table " + table, "add chain " + table + " input { type filter hook input priority -200; }",
+		fmt.Sprintf("add rule %s input iifname eth0 tcp dport { %d, %d } drop", table, p.EtcdClient, p.EtcdPeer)}
+	each := func(ctx context.Context, commands ...string) (err error) {
+		for _, h := range hostsOf(s.layout.site, config.TierDB) {
+			nft := s.layout.wires().in(h.Name, "nft", strings.Join(commands, "; "))
+			err = errors.Join(err, run(ctx, nft[0], nft[1:]...))
 		}
 		return err
 	}
-	return move{}, func(ctx context.Context) error { return each(ctx, syscall.SIGCONT) }, each(ctx, syscall.SIGSTOP)
+	// Adding it first makes its removal succeed where there is none.
+	return harm{mend: func(ctx context.Context) error { return each(ctx, deaf[0], "delete table "+table) }}, each(ctx, deaf...)
 }
 
-// Run carries a drill out under orders, mends what it broke, and waits until the site is
-// whole again.
-func (s *Site) Run(ctx context.Context, d Drill) (r DrillResult, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, drillTimeout, fmt.Errorf("the drill was not over within %s", drillTimeout))
+// Run carries a drill out under orders, has its harm last for hold at least, mends it, and
+// waits until the site is whole again. Its error is about what could not be carried out; what the drill has shown
+// is in the result.
+func (s *Site) Run(ctx context.Context, d Drill, hold time.Duration) (r DrillResult, err error) {
+	r.Name = d.Name
+	silence, stop := context.WithTimeoutCause(ctx, silenceTimeout, fmt.Errorf("they had not ended after %s", silenceTimeout))
+	defer stop()
+	if err := s.awaitSilence(silence, append(slices.Clone(d.raises), d.back...)); err != nil {
+		return r, err
+	}
+	hold = max(hold, leastHold)
+	ctx, cancel := context.WithTimeoutCause(ctx, drillTimeout+hold, fmt.Errorf("the drill was not over within %s", drillTimeout+hold))
 	defer cancel()
-	r.Drill = d
 	crowd, err := s.Order(ctx, Crowd{Customers: drillCustomers})
 	if err != nil {
 		return r, err
@@ -176,27 +243,16 @@ func (s *Site) Run(ctx context.Context, d Drill) (r DrillResult, err error) {
 	if err := crowd.Await(ctx, ordersBefore); err != nil {
 		return r, err
 	}
-	begun := time.Now()
-	moved, mend, err := d.harm(s, ctx)
-	r.MovedTo, r.Moved = moved.to, moved.after
-	if err == nil {
-		err = sandbox.Poll(ctx, pollInterval, "waiting for orders after the harm", func(context.Context) error {
-			after := 0
-			for _, a := range crowd.Acknowledged() {
-				if a.Begun.After(begun) {
-					after++
-				}
-			}
-			if after < ordersAfter || time.Since(begun) < lastsFor {
-				return fmt.Errorf("%d were acknowledged", after)
-			}
-			return nil
-		})
+	alerts, err := s.watchAlerts(ctx)
+	if err != nil {
+		return r, err
 	}
-	// It is mended whatever has become of the rest.
-	clean, stop := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
-	defer stop()
-	err = errors.Join(err, mend(clean))
+	defer alerts.stop()
+	h, err := s.suffer(ctx, d, hold, crowd, alerts)
+	r.MovedTo, r.Moved = h.movedTo, h.moved
+	if err == nil && d.Stops {
+		err = crowd.AwaitSince(ctx, time.Now(), ordersAfter)
+	}
 	var left error
 	if r.Customers, left = crowd.Stop(); left != nil || err != nil {
 		return r, errors.Join(err, left)
@@ -204,7 +260,62 @@ func (s *Site) Run(ctx context.Context, d Drill) (r DrillResult, err error) {
 	if r.Found, err = s.Check(ctx, r.Customers.Acks); err != nil {
 		return r, err
 	}
-	return r, s.AwaitWhole(ctx)
+	if err := s.AwaitWhole(ctx); err != nil {
+		return r, err
+	}
+	if err := alerts.await(ctx, d.back); err != nil {
+		return r, err
+	}
+	if err := s.awaitJudged(ctx); err != nil {
+		return r, err
+	}
+	r.judge(d, h.struck, alerts.end())
+	return r, nil
+}
+
+// suffer does the harm, has it last, and mends it whatever has become of the rest.
+func (s *Site) suffer(ctx context.Context, d Drill, hold time.Duration, crowd *Orders, alerts *alertWatch) (h harm, err error) {
+	begun := time.Now()
+	h, err = d.harm(s, ctx)
+	defer func() {
+		if h.mend != nil {
+			clean, stop := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+			defer stop()
+			err = errors.Join(err, h.mend(clean))
+		}
+	}()
+	if err != nil {
+		return h, err
+	}
+	if !d.Stops {
+		if err := crowd.AwaitSince(ctx, begun, ordersAfter); err != nil {
+			return h, err
+		}
+	}
+	if err := alerts.await(ctx, d.raises); err != nil {
+		return h, err
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Until(begun.Add(hold))):
+	}
+	return h, context.Cause(ctx)
+}
+
+// judge compares the alerts that came up with those that should have.
+func (r *DrillResult) judge(d Drill, struck []string, raised []Raised) {
+	r.Alerts = raised
+	for _, name := range append(slices.Clone(d.raises), d.back...) {
+		if !slices.ContainsFunc(raised, func(a Raised) bool { return a.Name == name }) {
+			r.Missing = append(r.Missing, name)
+		}
+	}
+	for _, a := range raised {
+		named := slices.Contains(d.raises, a.Name) || slices.Contains(d.back, a.Name)
+		if !named || a.Of != "" && !slices.Contains(struck, a.Of) {
+			r.Unexpected = append(r.Unexpected, a.Alert)
+		}
+	}
 }
 
 // AwaitWhole returns when all replicas are in sync, one balancer has the public address

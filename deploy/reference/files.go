@@ -47,7 +47,16 @@ type values struct {
 	Priority    int
 	AppName     string
 	Jobs        []job
+	// Scrape is how often Prometheus asks, and how long it waits for an answer.
+	Scrape struct{ Interval, Timeout time.Duration }
 }
+
+// How often Prometheus asks everything and judges what it has, and how long it waits for
+// an answer. The rules of the site (site.rules.yml) count on both.
+const (
+	scrapeInterval = 5 * time.Second
+	scrapeTimeout  = 2 * time.Second
+)
 
 // job is what a Prometheus scrapes in one way.
 type job struct {
@@ -55,7 +64,10 @@ type job struct {
 	Targets           []target
 }
 
-type target struct{ Host, Address string }
+type target struct {
+	Host, Address string
+	Tier          config.Tier
+}
 
 // jobs are all that is scraped, and what a site is healthy by.
 func jobs(s *config.Site) []job {
@@ -66,7 +78,7 @@ func jobs(s *config.Site) []job {
 	add := func(name string, h config.SiteHost, port int) {
 		for i := range all {
 			if all[i].Name == name {
-				all[i].Targets = append(all[i].Targets, target{h.Name, address(h, port)})
+				all[i].Targets = append(all[i].Targets, target{h.Name, address(h, port), h.Tiers[0]})
 			}
 		}
 	}
@@ -93,6 +105,7 @@ func jobs(s *config.Site) []job {
 func (l layout) values(h config.SiteHost) values {
 	v := values{Site: l.site, Host: h, Address: h.Addresses[0], Dir: l.host(h.Name), TLS: l.host(h.Name, "tls"), User: nobodyUser, Group: nobodyGroup,
 		Web: hostsOf(l.site, config.TierWeb), App: hostsOf(l.site, config.TierApp), AppName: applicationName(l.site), Jobs: jobs(l.site)}
+	v.Scrape.Interval, v.Scrape.Timeout = scrapeInterval, scrapeTimeout
 	for i, lb := range hostsOf(l.site, config.TierLB) {
 		v.Balancers = append(v.Balancers, lb.Addresses[0])
 		if lb.Name == h.Name {
@@ -177,6 +190,15 @@ func (l layout) writeHost(pki certs.Folder, h config.SiteHost) error {
 	return errors.Join(errs...)
 }
 
+// inhibited says what is not told of while something else tells it: the daemon of a host,
+// or of a tier, that is gone as a whole.
+func inhibited() []any {
+	because := func(source string, equal ...string) any {
+		return map[string]any{"source_matchers": []string{`alertname="` + source + `"`}, "target_matchers": []string{`alertname="MysqlhaDaemonDown"`}, "equal": equal}
+	}
+	return []any{because("SiteHostGone", "cluster", "host"), because("SiteTierDown", "cluster", "tier")}
+}
+
 // writeRouting writes the shipped routing of alerts with receivers that tell nobody: the
 // alerts are seen in Alertmanager and Prometheus.
 func (l layout) writeRouting(dir string) error {
@@ -190,7 +212,7 @@ func (l layout) writeRouting(dir string) error {
 	if err := yaml.Unmarshal(alertmanager.Routing(), &shipped); err != nil {
 		return fmt.Errorf("reading the shipped routing of alerts: %w", err)
 	}
-	text, err := yaml.Marshal(map[string]any{"route": shipped.Route, "inhibit_rules": shipped.Inhibit, "receivers": shipped.Receiver})
+	text, err := yaml.Marshal(map[string]any{"route": shipped.Route, "inhibit_rules": append(shipped.Inhibit, inhibited()...), "receivers": shipped.Receiver})
 	if err != nil {
 		return fmt.Errorf("writing the routing of alerts: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/mysqlha/mysqlha/api"
 	"github.com/mysqlha/mysqlha/deploy/reference/customer"
@@ -131,6 +132,24 @@ func (o *Orders) Await(ctx context.Context, n int) error {
 			_, err := o.Wait()
 			return errors.Join(fmt.Errorf("the customers left after %d orders, %d were waited for", have, n), err)
 		case <-more:
+		}
+	}
+}
+
+// AwaitSince returns when so many orders that were begun after a moment were acknowledged.
+func (o *Orders) AwaitSince(ctx context.Context, moment time.Time, n int) error {
+	for {
+		later, all := 0, o.Acknowledged()
+		for _, a := range all {
+			if a.Begun.After(moment) {
+				later++
+			}
+		}
+		if later >= n {
+			return nil
+		}
+		if err := o.Await(ctx, len(all)+n-later); err != nil {
+			return err
 		}
 	}
 }

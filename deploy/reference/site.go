@@ -18,6 +18,7 @@ import (
 	"github.com/mysqlha/mysqlha/deploy/sandbox"
 	"github.com/mysqlha/mysqlha/deploy/sandbox/process"
 	"github.com/mysqlha/mysqlha/deploy/sandbox/supervisor"
+	"github.com/mysqlha/mysqlha/deploy/systemd"
 )
 
 // The defaults of Options.
@@ -190,7 +191,7 @@ func Up(ctx context.Context, o Options) (*Site, error) {
 	if !plainName.MatchString(o.Name) {
 		return nil, fmt.Errorf("the name %q cannot be that of a network: use up to 9 small letters and digits", o.Name)
 	}
-	for _, program := range []struct{ name, from string }{{"ip", "iproute2"}, {"nft", "nftables"}, {"setpriv", "util-linux"}} {
+	for _, program := range []struct{ name, from string }{{"ip", "iproute2"}, {"nft", "nftables"}, {"setpriv", "util-linux"}, {"sysctl", "procps"}} {
 		if _, err := exec.LookPath(program.name); err != nil {
 			return nil, fmt.Errorf("there is no program %s: apt-get install %s", program.name, program.from)
 		}
@@ -266,6 +267,9 @@ func (s *Site) start(ctx context.Context, o Options) error {
 	if err := l.wires().lay(ctx, l.site); err != nil {
 		return fmt.Errorf("making the network: %w", err)
 	}
+	if err := l.setKernels(ctx); err != nil {
+		return err
+	}
 	o.Progress(fmt.Sprintf("%d hosts are wired", len(l.site.Hosts)))
 	for _, h := range l.site.Hosts {
 		if err := l.firewall(ctx, h.Name, "apply", "--yes"); err != nil {
@@ -288,6 +292,22 @@ func (s *Site) start(ctx context.Context, o Options) error {
 	}
 	o.Progress("balancers, web servers, application and monitoring are started")
 	return s.await(ctx, o.Progress)
+}
+
+// setKernels has the kernel of each database host as it should be there: these settings are
+// of a network namespace.
+func (l layout) setKernels(ctx context.Context) error {
+	for _, h := range hostsOf(l.site, config.TierDB) {
+		file := l.host(h.Name, "sysctl.conf")
+		if err := writeFile(file, systemd.Kernel(), 0o644); err != nil {
+			return fmt.Errorf("writing the kernel's settings: %w", err)
+		}
+		args := l.wires().in(h.Name, "sysctl", "--quiet", "--load="+file)
+		if err := run(ctx, args[0], args[1:]...); err != nil {
+			return fmt.Errorf("setting up the kernel of %s: %w", h.Name, err)
+		}
+	}
+	return nil
 }
 
 // firewall runs `mysqlha firewall` on a host.

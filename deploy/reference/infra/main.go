@@ -11,8 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -47,7 +45,9 @@ func app(out io.Writer) *cli.App {
 			{Name: "orders", Usage: "have customers order, and check that every acknowledged order is there once", Action: orders, Flags: append(where,
 				&cli.IntFlag{Name: "orders", Value: 1000, Usage: "how many; 0 goes on until Ctrl-C"},
 				&cli.IntFlag{Name: "customers", Value: 8, Usage: "how many order at a time"})},
-			{Name: "drills", Usage: "break the site in one way after the other under orders, and say what customers saw", ArgsUsage: "[DRILL…]", Action: drills, Flags: where},
+			{Name: "drills", Usage: "break the site in one way after the other under orders, and say what customers saw and which alerts there were", ArgsUsage: "[DRILL…]",
+				Action: drills, Flags: append(where, &cli.DurationFlag{Name: "hold", Usage: "have each harm last for this `TIME` at least; what lasts longer than two minutes may raise more alerts"},
+					&cli.StringFlag{Name: "output", Value: "text", Usage: "text, or json: a line for each drill"})},
 			{Name: "down", Usage: "stop and remove the site, or whatever is left of one", Flags: where, Action: func(c *cli.Context) error {
 				if err := reference.Remove(c.Context, options(c)); err != nil {
 					return err
@@ -135,47 +135,6 @@ func orders(c *cli.Context) error {
 		return fmt.Errorf("the promise was broken")
 	}
 	return nil
-}
-
-// drills carries out those named, or all.
-func drills(c *cli.Context) error {
-	s, err := reference.Open(c.String("dir"))
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	all, names := reference.Drills(), c.Args().Slice()
-	for _, name := range names {
-		if !slices.ContainsFunc(all, func(d reference.Drill) bool { return d.Name == name }) {
-			return fmt.Errorf("there is no drill %q: they are %s", name, nameAll(all))
-		}
-	}
-	for _, d := range all {
-		if len(names) > 0 && !slices.Contains(names, d.Name) {
-			continue
-		}
-		fmt.Fprintf(c.App.Writer, "%s: %s\n", d.Name, d.What)
-		r, err := s.Run(c.Context, d)
-		if err != nil {
-			return fmt.Errorf("the drill %s: %w", d.Name, err)
-		}
-		if r.MovedTo != "" {
-			fmt.Fprintf(c.App.Writer, "  the public address was at %s after %d ms\n", r.MovedTo, r.Moved.Milliseconds())
-		}
-		fmt.Fprintf(c.App.Writer, "  %s\n  %s\n", r.Customers, r.Found)
-		if !r.Found.OK() {
-			return fmt.Errorf("the drill %s: the promise was broken", d.Name)
-		}
-	}
-	return nil
-}
-
-func nameAll(all []reference.Drill) string {
-	names := make([]string, len(all))
-	for i, d := range all {
-		names[i] = d.Name
-	}
-	return strings.Join(names, ", ")
 }
 
 // visit is a crowd of customers, in a network of theirs. It says what they saw in lines of
