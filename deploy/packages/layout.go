@@ -42,8 +42,8 @@ const (
 // people, so no upgrade has anything to ask.
 //
 // Not here, on purpose: a rotation of logs, since the daemon logs to the journal and
-// mysqld's logs belong to mysqld's package; settings of the kernel, since none is needed;
-// tmpfiles, since the units make their folders by themselves.
+// mysqld's logs belong to mysqld's package; tmpfiles, since the units make their folders by
+// themselves. Settings of the kernel are an example only: they are the whole host's.
 func layout() []pkg {
 	return []pkg{
 		{
@@ -109,6 +109,7 @@ func layout() []pkg {
 				{to: docs + "mysqlhad/examples/"},
 				{to: docs + "mysqlhad/examples/mysqlhad.yaml", from: from{source: "config/testdata/three-hosts.yaml"}},
 				{to: docs + "mysqlhad/examples/mysqlha.cnf", from: from{source: "deploy/packages/texts/mysqlha.cnf"}},
+				{to: docs + "mysqlhad/examples/mysqlha.sysctl", from: from{source: "deploy/systemd/mysqlha.sysctl"}},
 			}...),
 		},
 	}
