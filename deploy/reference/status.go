@@ -16,7 +16,7 @@ import (
 )
 
 // WriteStatus writes each host with its programs, what the monitoring says of it, whether
-// its firewall is as described, and the cluster. Its error says what is not well.
+// its firewall is as described, the cluster, and the alerts. Its error says what is not well.
 func (s *Site) WriteStatus(ctx context.Context, w io.Writer) error {
 	own, err := s.Processes()
 	if err != nil {
@@ -76,6 +76,12 @@ func (s *Site) WriteStatus(ctx context.Context, w io.Writer) error {
 		wrong = append(wrong, err.Error())
 	} else {
 		sandbox.WriteCluster(w, c)
+	}
+	alerts, err := s.Alerts(ctx)
+	if err != nil {
+		wrong = append(wrong, err.Error())
+	} else if len(alerts) > 0 {
+		fmt.Fprintf(w, "alerts: %v\n", alerts)
 	}
 	if len(holders) != 1 {
 		wrong = append(wrong, fmt.Sprintf("%v have the public address: one balancer should", holders))
@@ -137,6 +143,7 @@ cluster      %[12]s status --context %[13]s
 Try next:
   make infra-orders            a thousand orders, and whether each is there once
   make infra-status            each host, its programs and its health
+  make infra-drills            break it in one way after the other; what customers see, and who is told
   make infra-down              stop everything and remove it
 `, s.Namespace(customerHost), l.authority(), l.site.Public.Name, l.site.Public.Address, s.Namespace("web1"), l.host("web1"),
 		fmt.Sprintf("%s:%d", mon, l.site.Ports.Prometheus), fmt.Sprintf("%s:%d", mon, l.site.Ports.Alertmanager),
