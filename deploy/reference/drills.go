@@ -88,7 +88,7 @@ func (r DrillResult) Err() error {
 	return errors.Join(errs...)
 }
 
-// Drills returns all drills, from the customers inwards.
+// Drills returns all drills in the order in which they wait least for each other's alerts.
 func Drills() []Drill {
 	first := func(tier config.Tier) func(*Site, context.Context) (harm, error) {
 		return func(s *Site, ctx context.Context) (harm, error) {
@@ -112,12 +112,13 @@ func Drills() []Drill {
 		{Name: "primary", What: "the primary's mysqld is killed (kill -9)", raises: []string{"MysqlhaFailover"}, harm: func(s *Site, ctx context.Context) (harm, error) {
 			return harm{}, s.cluster.Signal(ctx, "primary", syscall.SIGKILL)
 		}},
-		{Name: "network", What: "the primary's host is cut off", raises: []string{gone, "MysqlhaFailover"}, back: []string{"MysqlhaFenced"}, harm: (*Site).isolatePrimary},
 		{Name: "etcd", What: "etcd has no quorum: none of its members hears another", raises: []string{"MysqlhaNoLeader"}, harm: (*Site).stopEtcd},
 		whole(config.TierLB, "SiteTierDown"),
 		whole(config.TierWeb, "SiteTierDown"),
 		whole(config.TierApp, "SiteTierDown"),
 		whole(config.TierDB, "MysqlhaNoPrimary"),
+		// Last, since MysqlhaFailover is told of for two minutes, also after "primary".
+		{Name: "network", What: "the primary's host is cut off", raises: []string{gone, "MysqlhaFailover"}, back: []string{"MysqlhaFenced"}, harm: (*Site).isolatePrimary},
 	}
 }
 
