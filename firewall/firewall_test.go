@@ -92,6 +92,10 @@ func TestWhoMayTalkToWhom(t *testing.T) {
 		{eve, host(t, s, "db1"), 3310, false},
 		{admin, host(t, s, "db1"), 22, true},
 		{admin, host(t, s, "web1"), 443, false},
+		{eve, host(t, s, "lb1"), 443, true},
+		{eve, host(t, s, "lb1"), 22, false},
+		{admin, host(t, s, "lb1"), 443, true},
+		{host(t, s, "app1"), host(t, s, "lb1"), 443, false},
 	} {
 		if got := Allows(s, c.from, c.to, c.port); got != c.want {
 			t.Errorf("%s to %s:%d: %t, want %t", c.from.Name, c.to.Name, c.port, got, c.want)

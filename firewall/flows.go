@@ -108,11 +108,16 @@ func networks(s *config.Site, end string) []netip.Prefix {
 	return slices.Compact(all)
 }
 
-// Allows tells whether a site lets one of its hosts open a TCP connection to a port of
-// another: what the rules of both amount to.
+// Allows tells whether a site lets a host open a TCP connection to a port of another: what
+// the rules of both amount to. What is for anyone is for those outside, whose own rules are
+// not ours: the site's hosts have no business there, and theirs do not let them out.
 func Allows(s *config.Site, from, to config.SiteHost, port int) bool {
 	return slices.ContainsFunc(Flows(s), func(f Flow) bool {
-		return f.Protocol == "tcp" && f.Port == port && reaches(s, f.From, from) && f.From != Anyone && reaches(s, f.To, to)
+		who := reaches(s, f.From, from)
+		if f.From == Anyone {
+			who = !reaches(s, ends, from)
+		}
+		return f.Protocol == "tcp" && f.Port == port && who && reaches(s, f.To, to)
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -72,10 +71,7 @@ func newFortress(t *testing.T, tiers map[string]string, more string) fortress {
 
 // in makes a command of a host.
 func (f fortress) in(ctx context.Context, host, program string, args ...string) *exec.Cmd {
-	if host == netlab.Client {
-		return exec.CommandContext(ctx, program, args...)
-	}
-	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", f.lab.Namespace(host), program}, args...)...)
+	return inNamespace(ctx, f.namespace(host), program, args...)
 }
 
 // command runs mysqlha firewall on a host.
@@ -96,152 +92,27 @@ func (f fortress) apply(host string) {
 // helper runs this test binary on a host, as TestOnAHost does; what it says is in out.
 func (f fortress) helper(host, doing string, with any) (in io.WriteCloser, out *bufio.Reader) {
 	f.t.Helper()
-	text, err := json.Marshal(with)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	cmd := f.in(context.Background(), host, os.Args[0], "-test.run=^TestOnAHost$")
-	cmd.Env = append(os.Environ(), "ON_A_HOST="+doing, "ON_A_HOST_WITH="+string(text))
-	cmd.Stderr = os.Stderr
-	in, err = cmd.StdinPipe()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	pipe, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.t.Cleanup(func() {
-		in.Close()
-		_ = cmd.Wait() // It ends with its input.
-	})
-	return in, bufio.NewReader(pipe)
+	return onAHost(f.t, f.namespace(host), doing, with)
 }
 
-// TestOnAHost is the program that helper runs. It ends with its input.
-func TestOnAHost(t *testing.T) {
-	doing, with := os.Getenv("ON_A_HOST"), []byte(os.Getenv("ON_A_HOST_WITH"))
-	if doing == "" {
-		return
+// namespace is that of a host; this machine has none.
+func (f fortress) namespace(host string) string {
+	if host == netlab.Client {
+		return ""
 	}
-	switch doing {
-	case "listen": // On ports, and hold what comes.
-		var ports []int
-		if err := json.Unmarshal(with, &ports); err != nil {
-			t.Fatal(err)
-		}
-		for _, port := range ports {
-			l, err := net.Listen("tcp", ":"+strconv.Itoa(port))
-			if err != nil {
-				t.Fatal(err)
-			}
-			go func() {
-				for {
-					c, err := l.Accept()
-					if err != nil {
-						return
-					}
-					go io.Copy(c, c) //nolint:errcheck // an echo
-				}
-			}()
-		}
-		fmt.Println("listening")
-		io.Copy(io.Discard, os.Stdin) //nolint:errcheck // its end is what counts
-	case "scan": // Addresses, and say which answer.
-		var addresses []string
-		if err := json.Unmarshal(with, &addresses); err != nil {
-			t.Fatal(err)
-		}
-		var mu sync.Mutex
-		var wg sync.WaitGroup
-		open := []string{}
-		for _, at := range addresses {
-			wg.Go(func() {
-				c, err := net.DialTimeout("tcp", at, 700*time.Millisecond)
-				if err == nil {
-					c.Close()
-					mu.Lock()
-					open = append(open, at)
-					mu.Unlock()
-				}
-			})
-		}
-		wg.Wait()
-		slices.Sort(open)
-		text, err := json.Marshal(open)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Println(string(text))
-	case "crowd": // Open many connections to one address, hold them, and say how many there are.
-		var crowd struct {
-			To    string
-			Count int
-		}
-		if err := json.Unmarshal(with, &crowd); err != nil {
-			t.Fatal(err)
-		}
-		var mu sync.Mutex
-		var wg sync.WaitGroup
-		var open []net.Conn
-		for range crowd.Count {
-			wg.Go(func() {
-				c, err := net.DialTimeout("tcp", crowd.To, time.Second)
-				if err == nil {
-					mu.Lock()
-					open = append(open, c)
-					mu.Unlock()
-				}
-			})
-		}
-		wg.Wait()
-		fmt.Println(len(open))
-		io.Copy(io.Discard, os.Stdin) //nolint:errcheck // its end is what counts
-	case "talk": // Say something each time a line comes, and what comes back.
-		var to string
-		if err := json.Unmarshal(with, &to); err != nil {
-			t.Fatal(err)
-		}
-		c, err := net.DialTimeout("tcp", to, 2*time.Second)
-		if err != nil {
-			fmt.Println(err)
-			return
-		}
-		fmt.Println("connected")
-		lines := bufio.NewScanner(os.Stdin)
-		back := bufio.NewReader(c)
-		for lines.Scan() {
-			c.SetDeadline(time.Now().Add(5 * time.Second))
-			_, err := fmt.Fprintln(c, lines.Text())
-			answer := ""
-			if err == nil {
-				answer, err = back.ReadString('\n')
-			}
-			fmt.Println(strings.TrimSpace(answer), err)
-		}
-	}
-}
-
-func line(t *testing.T, out *bufio.Reader) string {
-	t.Helper()
-	text, err := out.ReadString('\n')
-	if err != nil {
-		t.Fatalf("a helper ended: %v", err)
-	}
-	return strings.TrimSpace(text)
+	return f.lab.Namespace(host)
 }
 
 // scan tells which of the addresses a host reaches.
 func (f fortress) scan(from string, addresses []string) []string {
 	f.t.Helper()
-	_, out := f.helper(from, "scan", addresses)
-	var open []string
-	if err := json.NewDecoder(out).Decode(&open); err != nil {
-		f.t.Fatal(err)
+	open := []string{}
+	for at, found := range scanFrom(f.t, f.namespace(from), scan{Addresses: addresses, Patience: 700 * time.Millisecond}) {
+		if found == answered {
+			open = append(open, at)
+		}
 	}
+	slices.Sort(open)
 	return open
 }
 
@@ -304,8 +175,7 @@ func TestThePortsThatAreReachedAreThoseOfTheDescription(t *testing.T) {
 				if !known {
 					source = config.SiteHost{Name: from, Addresses: []string{f.lab.IP(from)}}
 				}
-				public := slices.Contains(to.Tiers, config.TierLB) && (port == 80 || port == 443) && !known // Its own hosts have no business there.
-				if from == to.Name || public || firewall.Allows(f.site, source, to, port) {
+				if from == to.Name || firewall.Allows(f.site, source, to, port) {
 					want = append(want, at)
 				}
 				checked++
