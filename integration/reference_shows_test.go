@@ -16,6 +16,7 @@ func TestReferenceSiteShows(t *testing.T) {
 		at   func(*testing.T, *reference.Site)
 	}{
 		{"the ports that are reached are those of the description", portsAreThoseOfTheDescription},
+		{"the monitoring sees every host and every tier", theMonitoringSeesEveryHostAndEveryTier},
 		{"a flood is limited and others are served", aFloodIsLimitedAndOthersAreServed},
 	} {
 		t.Run(look.name, func(t *testing.T) { look.at(t, s) })

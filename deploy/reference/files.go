@@ -182,8 +182,10 @@ func (l layout) writeHost(pki certs.Folder, h config.SiteHost) error {
 		render("prometheus.yml", 0o644)
 		errs = append(errs, writeFile(filepath.Join(v.Dir, "mysqlha.rules.yml"), prometheus.Rules(), 0o644), l.writeRouting(v.Dir))
 		// What has braces of its own is no template.
-		rules, err := templateFiles.ReadFile("templates/site.rules.yml")
-		errs = append(errs, err, writeFile(filepath.Join(v.Dir, "site.rules.yml"), rules, 0o644))
+		for _, name := range []string{"site.rules.yml", "tiers.rules.yml"} {
+			rules, err := templateFiles.ReadFile("templates/" + name)
+			errs = append(errs, err, writeFile(filepath.Join(v.Dir, name), rules, 0o644))
+		}
 		data := filepath.Join(v.Dir, "prometheus")
 		errs = append(errs, os.MkdirAll(data, 0o755), os.Chown(data, nobodyID, nobodyID))
 	}
