@@ -65,20 +65,20 @@ func TestSecurityNothingIsReadOnAnyLink(t *testing.T) {
 		mark()
 	}
 	l.Check()
-	s := read(t, p.stop())
-	if s.packets < 10_000 || len(s.first) < 50 {
-		t.Fatalf("only %d packets of %d connections were captured", s.packets, len(s.first)/2)
+	s := p.stop()
+	if s.Packets < 10_000 || s.Began() < 25 {
+		t.Fatalf("only %d packets of %d connections were captured", s.Packets, s.Began())
 	}
-	if len(s.marked) > 0 {
-		t.Errorf("the marker can be read on %v", s.marked)
+	if len(s.Marked) > 0 {
+		t.Errorf("the marker can be read on %v", s.Marked)
 	}
-	if bad := s.plaintext(); len(bad) > 0 {
+	if bad := s.Plaintext(); len(bad) > 0 {
 		t.Errorf("%d connections speak without TLS:\n%s", len(bad), strings.Join(bad[:min(20, len(bad))], "\n"))
 	}
-	if len(s.other) > 0 {
-		t.Errorf("there are packets of other protocols: %v", s.other)
+	if len(s.Other) > 0 {
+		t.Errorf("there are packets of other protocols: %v", s.Other)
 	}
-	t.Logf("%d packets, %d MB, %d connections from their beginning, %d markers", s.packets, s.bytes>>20, len(s.first)/2, wrote)
+	t.Logf("%d packets, %d MB, %d connections from their beginning, %d markers", s.Packets, s.Bytes>>20, s.Began(), wrote)
 
 	// The look is one that can find it: a session without TLS, straight to mysqld.
 	primary := record(t, c.Sandbox).Primary
@@ -107,9 +107,9 @@ func TestSecurityNothingIsReadOnAnyLink(t *testing.T) {
 			if _, err := plain.ExecContext(ctx, "INSERT INTO marked (words) VALUES (?)", strings.Repeat(marker+" ", 50)); err != nil {
 				t.Fatalf("writing without TLS: %v", err)
 			}
-			s := read(t, p.files())
-			if len(s.marked) == 0 || len(s.plaintext()) == 0 {
-				return fmt.Errorf("the marker is read on %v, and %v speak without TLS", s.marked, s.plaintext())
+			s := p.read()
+			if len(s.Marked) == 0 || len(s.Plaintext()) == 0 {
+				return fmt.Errorf("the marker is read on %v, and %v speak without TLS", s.Marked, s.Plaintext())
 			}
 			return nil
 		})

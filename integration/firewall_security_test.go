@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/mysqlha/mysqlha/config"
+	"github.com/mysqlha/mysqlha/deploy/reference/scan"
 	"github.com/mysqlha/mysqlha/firewall"
 	"github.com/mysqlha/mysqlha/integration/harness"
 	"github.com/mysqlha/mysqlha/integration/netlab"
@@ -107,8 +108,8 @@ func (f fortress) namespace(host string) string {
 func (f fortress) scan(from string, addresses []string) []string {
 	f.t.Helper()
 	open := []string{}
-	for at, found := range scanFrom(f.t, f.namespace(from), scan{Addresses: addresses, Patience: 700 * time.Millisecond}) {
-		if found == answered {
+	for at, found := range scanFrom(f.t, f.namespace(from), scan.Task{Addresses: addresses, Patience: 700 * time.Millisecond}) {
+		if found == scan.Connected {
 			open = append(open, at)
 		}
 	}

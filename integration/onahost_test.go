@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mysqlha/mysqlha/deploy/reference/scan"
 )
 
 // inNamespace makes a command that runs in a network namespace, on this machine itself
@@ -107,66 +108,17 @@ func listenOnAHost(t *testing.T, with []byte) {
 	io.Copy(io.Discard, os.Stdin) //nolint:errcheck // its end is what counts
 }
 
-// What became of an attempt to connect. Whoever is refused was let through: the host
-// itself says that nobody listens there. What a firewall drops is silent.
-const (
-	answered = "connected"
-	refused  = "refused"
-	silent   = "silence"
-)
-
-// outcome says what became of an attempt; what is none of the three is told as it is.
-func outcome(err error) string {
-	var timeout net.Error
-	switch {
-	case err == nil:
-		return answered
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return refused
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return silent
-	}
-	return err.Error()
-}
-
-// scan is what to try, from an address of its own if one is given, and how long silence is
-// listened to.
-type scan struct {
-	From      string
-	Addresses []string
-	Patience  time.Duration
-}
-
 // scanOnAHost tries addresses all at once, and says what became of each.
 func scanOnAHost(t *testing.T, with []byte) {
-	var s scan
-	decodeTask(t, with, &s)
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	found := make(map[string]string)
-	dialer := net.Dialer{Timeout: s.Patience}
-	if s.From != "" {
-		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(s.From)}
-	}
-	for _, at := range s.Addresses {
-		wg.Go(func() {
-			c, err := dialer.Dial("tcp", at)
-			if err == nil {
-				c.Close()
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			found[at] = outcome(err)
-		})
-	}
-	wg.Wait()
-	say(t, found)
+	var task scan.Task
+	decodeTask(t, with, &task)
+	say(t, scan.Run(task))
 }
 
 // scanFrom tells what becomes of attempts to connect from a namespace.
-func scanFrom(t *testing.T, namespace string, s scan) (found map[string]string) {
+func scanFrom(t *testing.T, namespace string, task scan.Task) (found map[string]string) {
 	t.Helper()
-	in, out := onAHost(t, namespace, "scan", s)
+	in, out := onAHost(t, namespace, "scan", task)
 	defer in.Close()
 	if err := json.NewDecoder(out).Decode(&found); err != nil {
 		t.Fatal(err)
@@ -268,8 +220,8 @@ func floodOnAHost(t *testing.T, with []byte) {
 					return
 				}
 				mu.Lock()
-				if came.Outcomes[outcome(err)]++; err == nil {
-					if open++; len(held) == 0 && came.Outcomes[answered] == 1 {
+				if came.Outcomes[scan.Outcome(err)]++; err == nil {
+					if open++; len(held) == 0 && came.Outcomes[scan.Connected] == 1 {
 						fmt.Println("it has begun")
 					}
 					came.MostOpen = max(came.MostOpen, open)

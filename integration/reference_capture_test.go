@@ -47,31 +47,31 @@ func TestReferenceNothingIsReadOnAnyLink(t *testing.T) {
 	}
 	order(200)
 	within(t, "the site is whole again", s.AwaitWhole)
-	seen := read(t, p.stop())
-	if seen.packets < 5000 || len(seen.first) < 50 {
-		t.Fatalf("only %d packets of %d connections were captured", seen.packets, len(seen.first)/2)
+	seen := p.stop()
+	if seen.Packets < 5000 || seen.Began() < 25 {
+		t.Fatalf("only %d packets of %d connections were captured", seen.Packets, seen.Began())
 	}
-	if len(seen.marked) > 0 {
-		t.Errorf("the marker can be read on %v", seen.marked)
+	if len(seen.Marked) > 0 {
+		t.Errorf("the marker can be read on %v", seen.Marked)
 	}
-	if bad := seen.plaintext(); len(bad) > 0 {
+	if bad := seen.Plaintext(); len(bad) > 0 {
 		t.Errorf("%d connections speak without TLS:\n%s", len(bad), strings.Join(bad[:min(20, len(bad))], "\n"))
 	}
-	delete(seen.other, "protocol 112") // VRRP, by which the balancers agree.
-	if len(seen.other) > 0 {
-		t.Errorf("there are packets of other protocols: %v", seen.other)
+	delete(seen.Other, "protocol 112") // VRRP, by which the balancers agree.
+	if len(seen.Other) > 0 {
+		t.Errorf("there are packets of other protocols: %v", seen.Other)
 	}
-	t.Logf("%d packets, %d MB, %d connections from their beginning", seen.packets, seen.bytes>>20, len(seen.first)/2)
+	t.Logf("%d packets, %d MB, %d connections from their beginning", seen.Packets, seen.Bytes>>20, seen.Began())
 
 	// The look is one that can find it.
 	careless(t, o, s)
 	p = startCapture(t, o.Name, hosts)
 	order(50)
-	seen = read(t, p.stop())
-	if len(seen.marked) == 0 || len(seen.plaintext()) == 0 {
-		t.Errorf("without TLS to the database the marker is read on %v, and %v speak without TLS: this look sees nothing", seen.marked, seen.plaintext())
+	seen = p.stop()
+	if len(seen.Marked) == 0 || len(seen.Plaintext()) == 0 {
+		t.Errorf("without TLS to the database the marker is read on %v, and %v speak without TLS: this look sees nothing", seen.Marked, seen.Plaintext())
 	}
-	t.Logf("without TLS to the database the marker is read on %v", seen.marked)
+	t.Logf("without TLS to the database the marker is read on %v", seen.Marked)
 }
 
 // careless replaces the shop of the application servers by a copy that does without TLS, and

@@ -20,6 +20,7 @@ import (
 	"github.com/mysqlha/mysqlha/config"
 	"github.com/mysqlha/mysqlha/deploy/reference"
 	"github.com/mysqlha/mysqlha/deploy/reference/customer"
+	"github.com/mysqlha/mysqlha/deploy/reference/scan"
 	"github.com/mysqlha/mysqlha/firewall"
 )
 
@@ -108,11 +109,11 @@ func everyPort(t *testing.T, s *reference.Site) (differs []string, tried int) {
 		own := from.Name == to.Name || to.Name == public.Name && from.Name == holder.Name // It never leaves the host.
 		switch {
 		case !own && !firewall.Allows(site, from, judged, port):
-			return silent
+			return scan.Silent
 		case listens[to.Name][port]:
-			return answered
+			return scan.Connected
 		}
-		return refused
+		return scan.Refused
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -131,7 +132,7 @@ func everyPort(t *testing.T, s *reference.Site) (differs []string, tried int) {
 			case stranger.Name:
 				namespace = s.Namespace(customerName)
 			}
-			found := scanFrom(t, namespace, scan{From: from.Addresses[0], Addresses: addresses, Patience: 4 * time.Second})
+			found := scanFrom(t, namespace, scan.Task{From: from.Addresses[0], Addresses: addresses, Patience: 4 * time.Second})
 			mu.Lock()
 			defer mu.Unlock()
 			for _, to := range targets {
@@ -287,11 +288,11 @@ func aFloodIsLimitedAndOthersAreServed(t *testing.T, s *reference.Site) {
 			t.Fatal(err)
 		}
 		for what := range maps.Keys(came.Outcomes) {
-			if what != answered && what != refused && what != silent {
+			if what != scan.Connected && what != scan.Refused && what != scan.Silent {
 				t.Errorf("of the flood %d attempts ended with: %s", came.Outcomes[what], what)
 			}
 		}
-		got, granted := came.Outcomes[answered], limits.Burst+int(float64(limits.NewPerSecond)*(came.Took.Seconds()+1))
+		got, granted := came.Outcomes[scan.Connected], limits.Burst+int(float64(limits.NewPerSecond)*(came.Took.Seconds()+1))
 		if how.hold {
 			granted = limits.Connections
 			got = came.MostOpen
