@@ -36,7 +36,7 @@ func app(out io.Writer) *cli.App {
 	}
 	return &cli.App{
 		Name: "infra", Usage: "a whole site on this machine, as a reference: docs/reference.md", HideVersion: true, Writer: out,
-		Commands: []*cli.Command{
+		Commands: append(showing(where), []*cli.Command{
 			{Name: "up", Usage: "make the site", Action: up, Flags: append(where,
 				&cli.StringFlag{Name: "site", Usage: "its description, a `FILE` (default: deploy/reference/site.yaml)"},
 				&cli.StringFlag{Name: "programs", Required: true, Usage: "the `FOLDER` that deploy/reference/fetch prints"},
@@ -60,7 +60,7 @@ func app(out io.Writer) *cli.App {
 			}},
 			{Name: "customer", Hidden: true, Action: visit, Flags: []cli.Flag{&cli.StringFlag{Name: "name"}, &cli.StringFlag{Name: "address"}, &cli.StringFlag{Name: "ca"},
 				&cli.IntFlag{Name: "customers"}, &cli.IntFlag{Name: "orders"}, &cli.StringFlag{Name: "note"}}},
-		},
+		}...),
 	}
 }
 
