@@ -129,9 +129,10 @@ infra-down: ## stop and remove the site, or what is left of one
 	@$(REFERENCE)
 	@bin/infra down
 
-check-reference: ## the site is brought up, loses a primary under orders, and is taken down (root, iproute2, nftables)
+check-reference: ## the site is brought up, looked at, attacked, broken under orders, and taken down (root, iproute2, nftables, tcpdump, curl)
 	@$(REFERENCE)
-	programs=$$(deploy/reference/fetch); mysqld=$$(deploy/mysqld/fetch); REFERENCE_PROGRAMS=$$programs MYSQLD=$$mysqld go test -count=1 -tags reference -timeout 20m -v \
+	@command -v tcpdump >/dev/null && command -v curl >/dev/null || { echo "tcpdump and curl are needed: apt-get install tcpdump curl" >&2; exit 1; }
+	programs=$$(deploy/reference/fetch); mysqld=$$(deploy/mysqld/fetch); REFERENCE_PROGRAMS=$$programs MYSQLD=$$mysqld go test -count=1 -tags reference -timeout 40m -v \
 	  -run TestReference ./integration | grep -v -e '^=== '
 
 clean: ## remove what was built (a fetched mysqld stays in its cache)
