@@ -36,14 +36,20 @@ func askNow(t *testing.T, s *reference.Site, expr string, args ...any) float64 {
 	return v
 }
 
-// received are the bytes that came in at a host's own interface, as its kernel counts them.
-func received(t *testing.T, namespace string) float64 {
+// interfaceFile is what a host's kernel says of its own interface.
+func interfaceFile(t *testing.T, namespace, name string) string {
 	t.Helper()
-	out, err := inNamespace(t.Context(), namespace, "cat", "/sys/class/net/eth0/statistics/rx_bytes").Output()
+	out, err := inNamespace(t.Context(), namespace, "cat", "/sys/class/net/eth0/"+name).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
+	return strings.TrimSpace(string(out))
+}
+
+// received are the bytes that came in at a host's own interface, as its kernel counts them.
+func received(t *testing.T, namespace string) float64 {
+	t.Helper()
+	n, err := strconv.ParseFloat(interfaceFile(t, namespace, "statistics/rx_bytes"), 64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +171,18 @@ func networksAreTheirOwn(t *testing.T, s *reference.Site) {
 	for _, sample := range samples {
 		seen[sample.Labels["host"]] = sample.Value
 	}
+	if samples, err = s.Query(t.Context(), `node_network_info{device="eth0"}`); err != nil {
+		t.Fatal(err)
+	}
+	cards := make(map[string]string)
+	for _, sample := range samples {
+		cards[sample.Labels["host"]] = sample.Labels["address"]
+	}
 	for _, h := range hosts {
+		// Two hosts may have received as much as each other; they have no address in common.
+		if card := interfaceFile(t, s.Namespace(h.Name), "address"); cards[h.Name] != card {
+			t.Errorf("%s has the interface %s by Prometheus, and has %s", h.Name, cards[h.Name], card)
+		}
 		if most := received(t, s.Namespace(h.Name)); seen[h.Name] < least[h.Name] || seen[h.Name] > most || least[h.Name] == most {
 			t.Errorf("%s received %v bytes by Prometheus, and between %v and %v by its kernel", h.Name, seen[h.Name], least[h.Name], most)
 		}

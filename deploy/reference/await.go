@@ -116,6 +116,25 @@ func (s *Site) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
+// steadyFor is how long a program must be up to count as one that stays up: nginx, for
+// one, gives up after 3 s when its ports are taken.
+const steadyFor = 5 * time.Second
+
+// steady says which programs do not run, or may be started again and again, nil for none.
+func (s *Site) steady() error {
+	report, err := s.Processes()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, p := range report.Programs {
+		if p.State != supervisor.StateRunning || p.Starts > 1 && time.Since(p.Since) < steadyFor {
+			errs = append(errs, fmt.Errorf("%s is %s since %s, started %d times (%s)", p.Name, p.State, time.Since(p.Since).Round(time.Millisecond), p.Starts, p.LastExit))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Scraped is what the monitoring says of one program.
 type Scraped struct {
 	Job, Host string

@@ -329,6 +329,6 @@ func (s *Site) AwaitWhole(ctx context.Context) error {
 		if _, err := s.holder(ctx); err != nil {
 			return err
 		}
-		return s.Healthy(ctx)
+		return errors.Join(s.steady(), s.Healthy(ctx))
 	})
 }

@@ -30,7 +30,7 @@ func (l layout) spec() supervisor.Spec {
 	for _, h := range l.site.Hosts {
 		run := func(stage int, name string, args ...string) {
 			spec.Programs = append(spec.Programs, supervisor.Program{Name: h.Name + "/" + name, Args: l.wires().in(h.Name, args...),
-				Log: l.host(h.Name, name+".log"), Stage: stage, StopDeadline: stopDeadline})
+				Log: l.host(h.Name, name+".log"), Stage: stage, StopDeadline: stopDeadline, Group: true})
 		}
 		dir, tls, at := l.host(h.Name), l.host(h.Name, "tls"), h.Addresses[0]
 		switch h.Tiers[0] {

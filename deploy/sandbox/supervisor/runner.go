@@ -99,7 +99,7 @@ func (r *runner) process(started chan<- startResult, ended chan<- string) {
 	cmd := exec.Command(r.program.Args[0], r.program.Args[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = Environment(os.Environ())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: r.program.Group}
 	if err := cmd.Start(); err != nil {
 		started <- startResult{err: err}
 		return
@@ -113,6 +113,11 @@ func (r *runner) process(started chan<- startResult, ended chan<- string) {
 		return
 	}
 	started <- startResult{id: id}
+	if r.program.Group {
+		// Not reaped yet when its group is killed, so that the group is still its own.
+		_ = id.Await(context.Background()) // It has no end but that of the process.
+		_ = syscall.Kill(-id.PID, syscall.SIGKILL)
+	}
 	_ = cmd.Wait() // The state says all that the error does.
 	ended <- cmd.ProcessState.String()
 }

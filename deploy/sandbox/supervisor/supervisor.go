@@ -37,6 +37,9 @@ type Program struct {
 	Stage int `json:"stage"`
 	// StopDeadline is how long it has to end after SIGTERM before SIGKILL.
 	StopDeadline time.Duration `json:"stop_deadline_ns"`
+	// Group has whatever the program has started killed when it ends, however it ends, as
+	// systemd does: workers of one that was killed would keep its ports.
+	Group bool `json:"group,omitempty"`
 	// ChildFile, if set, holds the identity of a process that the program
 	// started (see process.Read). It is killed if it outlives the program at the
 	// stop; a restart leaves it to the program.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -160,6 +161,41 @@ func TestAStoppedProgramAndItsStoppedChildEndToo(t *testing.T) {
 	if child.Alive() || s.Alive() {
 		t.Errorf("left running: child %t, program %t", child.Alive(), s.Alive())
 	}
+}
+
+// A program that is killed alone leaves nothing behind that would keep its ports.
+func TestWhatAProgramOfAGroupHasStartedIsKilledWithIt(t *testing.T) {
+	p := shell("group", "sleep 1000 & echo child $!; exec sleep 1000")
+	p.Group = true
+	r := supervise(t, p)
+	first := r.await("group", "it runs", isRunning)
+	var child process.Identity
+	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
+		text, err := os.ReadFile(r.spec.Programs[0].Log)
+		if line, rest, whole := strings.Cut(string(text), "\n"); err == nil && whole && rest == "" {
+			pid, err := strconv.Atoi(strings.TrimPrefix(line, "child "))
+			if err == nil {
+				child, err = process.Of(pid)
+			}
+			if err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			break
+		}
+		if time.Since(begun) > patience {
+			t.Fatalf("its log has %q, %v", text, err)
+		}
+	}
+	if err := first.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := child.Await(ctx); err != nil {
+		t.Errorf("what it had started lives on: %v", err)
+	}
+	r.await("group", "it runs again", func(s supervisor.Status) bool { return isRunning(s) && s.Starts > 1 })
+	r.stop()
 }
 
 func TestEnvironmentDropsWhatWouldOverrideConfigurationFiles(t *testing.T) {
