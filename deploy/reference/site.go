@@ -11,6 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -385,6 +388,9 @@ func (s *Site) end(ctx context.Context, keep bool) error {
 	if s.ended != nil {
 		<-s.ended
 	}
+	if err := stopUnreported(ctx, s.layout.dir); err != nil {
+		return err
+	}
 	var errs []error
 	if s.cluster == nil { // The sandbox may have been left by a start that failed.
 		var err error
@@ -397,7 +403,7 @@ func (s *Site) end(ctx context.Context, keep bool) error {
 			errs = append(errs, err)
 		}
 	}
-	errs = append(errs, s.layout.wires().cut(context.WithoutCancel(ctx)))
+	errs = append(errs, stopUnreported(ctx, s.layout.cluster()), s.layout.wires().cut(context.WithoutCancel(ctx)))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("taking the site down: %w", err)
 	}
@@ -406,6 +412,34 @@ func (s *Site) end(ctx context.Context, keep bool) error {
 	}
 	if err := os.RemoveAll(s.layout.dir); err != nil {
 		return fmt.Errorf("removing the site's files: %w", err)
+	}
+	return nil
+}
+
+// stopUnreported stops supervisors of the programs in a folder that are found by nothing
+// but their arguments: whoever started one may have been killed before its first report.
+func stopUnreported(ctx context.Context, dir string) error {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return fmt.Errorf("looking for supervisors: %w", err)
+	}
+	var errs []error
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		args := strings.Split(string(text), "\x00")
+		if i := slices.Index(args, "--dir"); err != nil || i < 0 || i+1 == len(args) || args[i+1] != dir || !slices.Contains(args, "supervise") {
+			continue // It may also have ended.
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			return fmt.Errorf("looking for supervisors: %w", err)
+		}
+		if id, err := process.Of(pid); err == nil {
+			errs = append(errs, stop(ctx, id))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("stopping a supervisor of %s: %w", dir, err)
 	}
 	return nil
 }
