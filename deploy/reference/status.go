@@ -144,6 +144,7 @@ Try next:
   make infra-orders            a thousand orders, and whether each is there once
   make infra-status            each host, its programs and its health
   make infra-drills            break it in one way after the other; what customers see, and who is told
+  docs/questions.md            why it is built so, and the commands that show it
   make infra-down              stop everything and remove it
 `, s.Namespace(customerHost), l.authority(), l.site.Public.Name, l.site.Public.Address, s.Namespace("web1"), l.host("web1"),
 		fmt.Sprintf("%s:%d", mon, l.site.Ports.Prometheus), fmt.Sprintf("%s:%d", mon, l.site.Ports.Alertmanager),
