@@ -44,7 +44,19 @@ func ordersOfADeadServerArePlacedByAnother(t *testing.T, s *reference.Site) {
 		}
 	}
 	// Held still first, so that transactions are open, and not just over, when it dies.
-	each(syscall.SIGSTOP)
+	within(t, "it is held still in the midst of transactions", func(ctx context.Context) error {
+		return poll(ctx, func() error {
+			each(syscall.SIGSTOP)
+			n, err := transactionsOf(ctx, s, host)
+			if err == nil && n == 0 {
+				err = errors.New("it has none open")
+			}
+			if err != nil {
+				each(syscall.SIGCONT)
+			}
+			return err
+		})
+	})
 	died := time.Now()
 	err = s.Plug(t.Context(), host, false)
 	each(syscall.SIGKILL)
@@ -73,4 +85,21 @@ func ordersOfADeadServerArePlacedByAnother(t *testing.T, s *reference.Site) {
 		t.Fatal(err)
 	}
 	within(t, "the site is whole again", s.AwaitWhole)
+}
+
+// transactionsOf counts those that a host has open at the primary.
+func transactionsOf(ctx context.Context, s *reference.Site, host string) (n int, err error) {
+	h, _ := s.Description().Host(host) // It is there.
+	primary, err := s.Cluster().Primary(ctx)
+	if err != nil {
+		return 0, err
+	}
+	admin, err := s.Cluster().OpenAdmin(primary)
+	if err != nil {
+		return 0, err
+	}
+	defer admin.Close() // Nothing of it is needed any more.
+	err = admin.QueryRowContext(ctx, `SELECT COUNT(*) FROM information_schema.innodb_trx t JOIN performance_schema.processlist p ON p.id = t.trx_mysql_thread_id
+		WHERE p.host LIKE CONCAT(?, ':%') AND t.trx_rows_modified > 0`, h.Addresses[0]).Scan(&n)
+	return n, err
 }

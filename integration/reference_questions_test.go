@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -177,6 +178,10 @@ func theQuestionsAreAnsweredAsThePageSays(t *testing.T, o reference.Options, s *
 			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 			cmd := exec.CommandContext(ctx, "bash", "-c", one.command)
 			cmd.Dir = ".."
+			// What it has started ends with it.
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+			cmd.WaitDelay = 10 * time.Second
 			out, err := cmd.CombinedOutput()
 			cancel()
 			if missed := broken(one.promises, string(out)); err == nil && missed != "" {

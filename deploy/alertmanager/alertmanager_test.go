@@ -23,14 +23,17 @@ type alert struct {
 }
 
 // perCluster are the expressions that leave no label of a server.
-var perCluster = regexp.MustCompile(`^(max|sum) by \(cluster(, reason)?\)`)
+var perCluster = regexp.MustCompile(`^\(?(max|sum) by \(cluster(, (reason|tier))?\)`)
 
 // labels are those with which it reaches Alertmanager.
 func (a alert) labels(cluster, instance string) map[string]string {
 	all := map[string]string{"alertname": a.Alert, "cluster": cluster}
 	maps.Copy(all, a.Labels)
 	if !perCluster.MatchString(a.Expr) {
-		all["instance"] = instance
+		all["instance"], all["host"] = instance, instance
+	}
+	if !strings.HasPrefix(a.Alert, "Mysqlha") || a.Alert == "MysqlhaDaemonDown" { // What is made of up has it.
+		all["tier"] = "app"
 	}
 	if strings.Contains(a.Expr, "certificate") {
 		all["certificate"] = "host"
@@ -40,12 +43,14 @@ func (a alert) labels(cluster, instance string) map[string]string {
 
 func alerts(t *testing.T) (all []alert) {
 	t.Helper()
-	var file struct{ Groups []struct{ Rules []alert } }
-	read(t, "../prometheus/mysqlha.rules.yml", &file)
-	for _, g := range file.Groups {
-		all = append(all, slices.DeleteFunc(g.Rules, func(a alert) bool { return a.Alert == "" })...)
+	for _, rules := range []string{"../prometheus/mysqlha.rules.yml", "../reference/templates/site.rules.yml"} {
+		var file struct{ Groups []struct{ Rules []alert } }
+		read(t, rules, &file)
+		for _, g := range file.Groups {
+			all = append(all, slices.DeleteFunc(g.Rules, func(a alert) bool { return a.Alert == "" })...)
+		}
 	}
-	if len(all) < 20 {
+	if len(all) < 27 {
 		t.Fatalf("only %d alerts were read", len(all))
 	}
 	return all
@@ -115,6 +120,7 @@ func TestEveryAlertHasItsReceiver(t *testing.T) {
 		labels     map[string]string
 	}{
 		{"an outage", "page", map[string]string{"alertname": "MysqlhaNoPrimary", "severity": "critical", "cluster": "shop"}},
+		{"a site that is down", "page", map[string]string{"alertname": "SiteTierDown", "severity": "critical", "cluster": "shop", "tier": "web"}},
 		{"a failover", "ticket", map[string]string{"alertname": "MysqlhaFailover", "severity": "warning", "cluster": "shop", "reason": "process died"}},
 		{"a clock", "note", map[string]string{"alertname": "MysqlhaClockOff", "severity": "info", "cluster": "shop", "instance": "db1:8008"}},
 		{"an alert of ours with a severity that nobody has thought of", "ticket", map[string]string{"alertname": "MysqlhaNew", "severity": "odd", "cluster": "shop"}},
@@ -140,7 +146,7 @@ func TestEveryNameInTheFileIsInTheRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	named := regexp.MustCompile(`Mysqlha\w+`).FindAllString(string(text), -1)
+	named := regexp.MustCompile(`(Mysqlha|Site)\w+`).FindAllString(string(text), -1)
 	if len(named) < 10 {
 		t.Fatalf("the file names %v", named)
 	}

@@ -112,10 +112,12 @@ func TestAnOutageKeepsBackItsSymptomsAndNothingElse(t *testing.T) {
 		"MysqlhaNoLeader":         {"MysqlhaEtcdSlow"},
 		"MysqlhaLeaseRunsOut":     {"MysqlhaEtcdSlow"},
 		"MysqlhaCertificateEnded": {"MysqlhaCertificateEnds"},
+		"SiteHostGone":            {"MysqlhaDaemonDown"},
+		"SiteTierDown":            {"MysqlhaDaemonDown"},
 	} {
 		for _, target := range targets {
 			want["same "+source+" "+target] = true
-			if source != "MysqlhaLeaseRunsOut" && source != "MysqlhaCertificateEnded" {
+			if source != "MysqlhaLeaseRunsOut" && source != "MysqlhaCertificateEnded" && source != "SiteHostGone" {
 				want["other "+source+" "+target] = true
 			}
 			if byName[target].Labels["severity"] == "critical" {

@@ -146,8 +146,9 @@ func (w *alertWatch) await(ctx context.Context, names []string) error {
 	}
 }
 
-// end returns all that came up.
-func (w *alertWatch) end() []Raised {
+// end looks once more, and returns all that came up.
+func (w *alertWatch) end(ctx context.Context) []Raised {
+	w.look(ctx)
 	w.stop()
 	<-w.done
 	return w.raised
@@ -165,8 +166,9 @@ func (s *Site) awaitSilence(ctx context.Context, names []string) error {
 	})
 }
 
-// awaitJudged returns when the rules have seen what was scraped after this moment.
-func (s *Site) awaitJudged(ctx context.Context) error {
+// awaitJudged returns when the rules have seen what was scraped after this moment, and what
+// they have found wrong since another moment has become an alert, or nothing.
+func (s *Site) awaitJudged(ctx context.Context, since time.Time) error {
 	// Every target is scraped within the first interval, and judged within the second.
 	seen := time.Now().Add(scrapeInterval)
 	return sandbox.Poll(ctx, alertsAskedEvery, "waiting until the rules were evaluated", func(ctx context.Context) error {
@@ -182,6 +184,21 @@ func (s *Site) awaitJudged(ctx context.Context) error {
 		for _, g := range rules.Groups {
 			if !g.LastEvaluation.After(seen) {
 				return fmt.Errorf("the group %s was evaluated at %s", g.Name, g.LastEvaluation.Format(time.TimeOnly))
+			}
+		}
+		var now struct {
+			Alerts []struct {
+				Labels   map[string]string
+				State    string
+				ActiveAt time.Time
+			}
+		}
+		if err := s.Prometheus(ctx, "/api/v1/alerts", &now); err != nil {
+			return err
+		}
+		for _, a := range now.Alerts {
+			if a.State == "pending" && a.ActiveAt.After(since) && a.Labels["severity"] != "info" {
+				return fmt.Errorf("%s is pending: %v", a.Labels["alertname"], a.Labels)
 			}
 		}
 		return nil

@@ -24,9 +24,10 @@ const (
 	ordersBefore = 100
 	ordersAfter  = 300
 	leastHold    = 8 * time.Second
-	// drillTimeout bounds a drill, besides its hold, and silenceTimeout the wait for the end of alerts of
+	// drillTimeout bounds a drill, besides its hold, mendTimeout the end of its harm, and silenceTimeout the wait for the end of alerts of
 	// the same name before it: MysqlhaFenced is told of for five minutes.
 	drillTimeout   = 5 * time.Minute
+	mendTimeout    = 30 * time.Second
 	silenceTimeout = 6 * time.Minute
 )
 
@@ -267,10 +268,10 @@ func (s *Site) Run(ctx context.Context, d Drill, hold time.Duration) (r DrillRes
 	if err := alerts.await(ctx, d.back); err != nil {
 		return r, err
 	}
-	if err := s.awaitJudged(ctx); err != nil {
+	if err := s.awaitJudged(ctx, alerts.began); err != nil {
 		return r, err
 	}
-	r.judge(d, h.struck, alerts.end())
+	r.judge(d, h.struck, alerts.end(ctx))
 	return r, nil
 }
 
@@ -280,7 +281,7 @@ func (s *Site) suffer(ctx context.Context, d Drill, hold time.Duration, crowd *O
 	h, err = d.harm(s, ctx)
 	defer func() {
 		if h.mend != nil {
-			clean, stop := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+			clean, stop := context.WithTimeout(context.WithoutCancel(ctx), mendTimeout)
 			defer stop()
 			err = errors.Join(err, h.mend(clean))
 		}

@@ -192,15 +192,6 @@ func (l layout) writeHost(pki certs.Folder, h config.SiteHost) error {
 	return errors.Join(errs...)
 }
 
-// inhibited says what is not told of while something else tells it: the daemon of a host,
-// or of a tier, that is gone as a whole.
-func inhibited() []any {
-	because := func(source string, equal ...string) any {
-		return map[string]any{"source_matchers": []string{`alertname="` + source + `"`}, "target_matchers": []string{`alertname="MysqlhaDaemonDown"`}, "equal": equal}
-	}
-	return []any{because("SiteHostGone", "cluster", "host"), because("SiteTierDown", "cluster", "tier")}
-}
-
 // writeRouting writes the shipped routing of alerts with receivers that tell nobody: the
 // alerts are seen in Alertmanager and Prometheus.
 func (l layout) writeRouting(dir string) error {
@@ -214,7 +205,7 @@ func (l layout) writeRouting(dir string) error {
 	if err := yaml.Unmarshal(alertmanager.Routing(), &shipped); err != nil {
 		return fmt.Errorf("reading the shipped routing of alerts: %w", err)
 	}
-	text, err := yaml.Marshal(map[string]any{"route": shipped.Route, "inhibit_rules": append(shipped.Inhibit, inhibited()...), "receivers": shipped.Receiver})
+	text, err := yaml.Marshal(map[string]any{"route": shipped.Route, "inhibit_rules": shipped.Inhibit, "receivers": shipped.Receiver})
 	if err != nil {
 		return fmt.Errorf("writing the routing of alerts: %w", err)
 	}

@@ -51,9 +51,14 @@ func (s *Site) Reach(ctx context.Context, from string) (all []Reached, err error
 	}
 	task := scan.Task{Patience: scanPatience}
 	targets := append(slices.Clone(l.site.Hosts), config.SiteHost{Name: l.site.Public.Name, Addresses: []string{l.site.Public.Address}})
+	holders, err := s.Holders(ctx)
+	if err != nil {
+		return nil, err
+	}
 	order := namesOf(targets)
 	for _, h := range targets {
-		if h.Name == from {
+		// What goes to the host itself never leaves it.
+		if h.Name == from || h.Name == l.site.Public.Name && slices.Contains(holders, from) {
 			continue
 		}
 		for port, name := range names {

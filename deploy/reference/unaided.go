@@ -48,7 +48,7 @@ func (s *Site) LoseUnaided(ctx context.Context, absent time.Duration) (u Unaided
 		}
 	}
 	helped := time.Now()
-	clean, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*askTimeout)
+	clean, stop := context.WithTimeout(context.WithoutCancel(ctx), mendTimeout)
 	defer stop()
 	if _, failed := s.cluster.API().Resume(clean, "somebody who came to help"); failed != nil {
 		err = errors.Join(err, fmt.Errorf("letting automation go on: %w", failed))
@@ -56,7 +56,9 @@ func (s *Site) LoseUnaided(ctx context.Context, absent time.Duration) (u Unaided
 	if err == nil {
 		err = crowd.AwaitSince(ctx, helped, ordersAfter)
 	}
-	err = errors.Join(err, s.Plug(clean, u.Lost, true))
+	mend, stopMending := context.WithTimeout(context.WithoutCancel(ctx), mendTimeout)
+	defer stopMending()
+	err = errors.Join(err, s.Plug(mend, u.Lost, true))
 	var left error
 	if u.Customers, left = crowd.Stop(); left != nil || err != nil {
 		return u, errors.Join(err, left)
