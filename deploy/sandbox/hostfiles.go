@@ -44,11 +44,13 @@ func (l layout) writeHosts() error {
 		if err := os.MkdirAll(l.path(host, "state"), 0o700); err != nil {
 			return fmt.Errorf("making the files of %s: %w", host, err)
 		}
-		if err := l.render("mysqlhad.yaml", l.configFile(host), l.hostValues(host, i)); err != nil {
+		if err := l.render("mysqlhad.yaml", l.configFile(host), l.hostFile(host)); err != nil {
 			return err
 		}
 		if l.isServer(host) {
-			if err := l.render("my.cnf", l.path(host, "my.cnf"), l.hostValues(host, i)); err != nil {
+			values := map[string]any{"Host": host, "Dir": l.path(host), "CA": l.path(host, "tls", certs.AuthorityCert), "Socket": l.socket(host),
+				"ServerID": i + 1, "Port": l.port(portMySQL, i), "IP": l.ip(host), "BufferPool": l.BufferPool}
+			if err := l.render("my.cnf", l.path(host, "my.cnf"), values); err != nil {
 				return err
 			}
 		}
@@ -186,67 +188,111 @@ func (l layout) endpoints() []string {
 	return all
 }
 
-// endpoint is one name with its addresses, for the lists of a file.
-type endpoint struct{ Name, MySQL, API, Client, Peer string }
+// Endpoint is one name with its addresses, for the lists of a host's configuration.
+type Endpoint struct{ Name, MySQL, API, Client, Peer string }
 
-func (l layout) hostValues(host string, i int) map[string]any {
-	var servers, witnesses, members []endpoint
+// HostFile is what the configuration of mysqlhad on one host is made of; see [HostFile.Render].
+type HostFile struct {
+	// Cluster and Host are the names of both.
+	Cluster, Host string
+	// Roles are those of the host, as in the file.
+	Roles []string
+	// DataDir is the daemon's own folder.
+	DataDir string
+	// Join says that the host comes to a cluster that exists.
+	Join bool
+	// Servers, Witnesses and Members are those of the cluster and of its etcd.
+	Servers, Witnesses, Members []Endpoint
+	// Socket and MySQLDir are the socket and the data directory of the host's mysqld; empty
+	// where there is none.
+	Socket, MySQLDir string
+	// CA, Cert and Key are the files of TLS.
+	CA, Cert, Key string
+	// EtcdToken tells the cluster of etcd from any other.
+	EtcdToken string
+	// API is where the daemon listens, Tokens the file with the hashes of tokens, if there
+	// is one.
+	API, Tokens string
+	// Write and Read are where the redirector listens; empty where there is none. Drain is
+	// how long its sessions may go on after a stop; empty for the default.
+	Write, Read, Drain string
+	// Primary becomes the first primary.
+	Primary string
+	// Durability and RequiredAcks are not written where they have no value.
+	Durability   string
+	RequiredAcks int
+	// More is added as it is.
+	More string
+}
+
+// Own is the host's own member of etcd, nil where it has none.
+func (f HostFile) Own() *Endpoint {
+	if i := slices.IndexFunc(f.Members, func(m Endpoint) bool { return m.Name == f.Host }); i >= 0 {
+		return &f.Members[i]
+	}
+	return nil
+}
+
+// Render returns the configuration as it is written to the host.
+func (f HostFile) Render() ([]byte, error) { return rendered("mysqlhad.yaml", f) }
+
+// hostFile is the configuration of a host of the sandbox.
+func (l layout) hostFile(host string) HostFile {
+	f := HostFile{Cluster: l.cluster(), Host: host, DataDir: "state", Join: l.isSpare(host), CA: l.path(host, "tls", certs.AuthorityCert), Cert: "tls/host.crt", Key: "tls/host.key",
+		EtcdToken: l.EtcdToken, API: l.apiAddr(host), Tokens: l.path(host, "tokens"), Primary: "db1", Durability: l.Durability, RequiredAcks: l.RequiredAcks, More: l.Config}
 	// A spare server knows of itself; the others hear of it when it joins.
 	foreign := func(name string) bool { return l.isSpare(name) && name != host }
 	for i, name := range l.serverNames() {
 		if !foreign(name) {
-			servers = append(servers, endpoint{Name: name, MySQL: l.addr(portMySQL, i), API: l.addr(portAPI, i)})
+			f.Servers = append(f.Servers, Endpoint{Name: name, MySQL: l.addr(portMySQL, i), API: l.addr(portAPI, i)})
 		}
 	}
 	if l.Witness {
-		witnesses = append(witnesses, endpoint{Name: witnessName, API: l.apiAddr(witnessName)})
+		f.Witnesses = append(f.Witnesses, Endpoint{Name: witnessName, API: l.apiAddr(witnessName)})
 	}
-	member := -1
 	for i, name := range l.etcdNames() {
-		if foreign(name) {
-			continue
+		if !foreign(name) {
+			f.Members = append(f.Members, Endpoint{Name: name, Client: l.addr(portEtcdClient, i), Peer: l.addr(portEtcdPeer, i)})
 		}
-		if name == host {
-			member = len(members)
-		}
-		members = append(members, endpoint{Name: name, Client: l.addr(portEtcdClient, i), Peer: l.addr(portEtcdPeer, i)})
 	}
-	var roles []string
 	if l.isServer(host) {
-		roles = append(roles, "member")
+		f.Roles = append(f.Roles, "member")
+		f.Socket, f.MySQLDir = l.socket(host), "data"
 	}
-	if member >= 0 {
-		roles = append(roles, "etcd")
+	if f.Own() != nil {
+		f.Roles = append(f.Roles, "etcd")
 	}
 	switch {
 	case l.isRedirector(host):
-		roles = append(roles, "redirector")
+		f.Roles = append(f.Roles, "redirector")
+		f.Write, f.Read, f.Drain = l.addr(portWrite, l.redirectorOf(host)), l.addr(portRead, l.redirectorOf(host)), "1s"
 	case host == witnessName && l.Witness:
-		roles = append(roles, "witness")
+		f.Roles = append(f.Roles, "witness")
 	}
-	return map[string]any{
-		"L": l, "Cluster": l.cluster(), "Host": host, "Roles": strings.Join(roles, ", "), "Dir": l.path(host),
-		"CA": l.path(host, "tls", certs.AuthorityCert), "Servers": servers, "Witnesses": witnesses, "Members": members, "Member": member,
-		"Socket": l.socket(host), "API": l.apiAddr(host), "IsServer": l.isServer(host), "IsRedirector": l.isRedirector(host), "Join": l.isSpare(host),
-		"Write": l.addr(portWrite, l.redirectorOf(host)), "Read": l.addr(portRead, l.redirectorOf(host)), "Tokens": l.path(host, "tokens"),
-		"ServerID": i + 1, "Port": l.port(portMySQL, i), "IP": l.ip(host),
-	}
+	return f
 }
 
 // render writes a file that its owner alone may read; several hold secrets.
 func (l layout) render(name, file string, values any) error {
-	t, err := template.New(name).Funcs(template.FuncMap{"quote": quote}).ParseFS(templateFiles, "templates/"+name)
+	text, err := rendered(name, values)
+	if err == nil {
+		err = renameio.WriteFile(file, text, 0o600)
+	}
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", filepath.Base(file), err)
 	}
-	var text bytes.Buffer
-	if err := t.Execute(&text, values); err != nil {
-		return fmt.Errorf("writing %s: %w", filepath.Base(file), err)
-	}
-	if err := renameio.WriteFile(file, text.Bytes(), 0o600); err != nil {
-		return fmt.Errorf("writing %s: %w", filepath.Base(file), err)
-	}
 	return nil
+}
+
+// rendered fills in a template.
+func rendered(name string, values any) ([]byte, error) {
+	t, err := template.New(name).Funcs(template.FuncMap{"quote": quote, "join": strings.Join}).ParseFS(templateFiles, "templates/"+name)
+	if err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	err = t.Execute(&text, values)
+	return text.Bytes(), err
 }
 
 // quote writes a path in double quotes, which YAML and option files read alike
