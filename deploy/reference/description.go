@@ -25,8 +25,8 @@ const (
 	customerAddress = "198.51.100.10"
 )
 
-// checkSite says what a description lacks to be a site on this machine.
-func checkSite(s *config.Site) error {
+// checkHosts says what a description lacks to be a whole site, wherever its hosts are.
+func checkHosts(s *config.Site) error {
 	count := make(map[config.Tier]int)
 	for _, h := range s.Hosts {
 		if len(h.Tiers) != 1 {
@@ -35,13 +35,7 @@ func checkSite(s *config.Site) error {
 		if len(h.Addresses) != 1 || !netip.MustParseAddr(h.Addresses[0]).Is4() {
 			return fmt.Errorf("the host %s has the addresses %v: here each has one, of IPv4", h.Name, h.Addresses)
 		}
-		if h.Name == customerHost || len(h.Name) > 12 {
-			return fmt.Errorf("no host can be called %s here: use another name of at most 12 letters", h.Name)
-		}
 		count[h.Tiers[0]]++
-		if want := "db" + strconv.Itoa(count[config.TierDB]); h.Tiers[0] == config.TierDB && h.Name != want {
-			return fmt.Errorf("the database host %s should be called %s: here they are db1, db2 and so on, in this order", h.Name, want)
-		}
 	}
 	for _, want := range []struct {
 		tier        config.Tier
@@ -53,6 +47,27 @@ func checkSite(s *config.Site) error {
 	}
 	if s.Public.Name == "" || s.Public.Address == "" {
 		return fmt.Errorf("public.name and public.address are missing: write where customers reach the site, as in public: {name: shop.example, address: 10.77.0.10}")
+	}
+	return nil
+}
+
+// checkSite says what a description lacks to be a site on this machine.
+func checkSite(s *config.Site) error {
+	if err := checkHosts(s); err != nil {
+		return err
+	}
+	servers := 0
+	for _, h := range s.Hosts {
+		if h.Name == customerHost || len(h.Name) > 12 {
+			return fmt.Errorf("no host can be called %s here: use another name of at most 12 letters", h.Name)
+		}
+		if h.Tiers[0] != config.TierDB {
+			continue
+		}
+		servers++
+		if want := "db" + strconv.Itoa(servers); h.Name != want {
+			return fmt.Errorf("the database host %s should be called %s: here they are db1, db2 and so on, in this order", h.Name, want)
+		}
 	}
 	if a, err := netip.ParseAddr(s.Admin[0]); err != nil || !a.Is4() {
 		return fmt.Errorf("admin[0] is %s: here it is the address of this machine in the site's network, of IPv4", s.Admin[0])

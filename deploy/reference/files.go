@@ -23,6 +23,9 @@ import (
 //go:embed templates/*
 var templateFiles embed.FS
 
+// publicName is whose certificate customers see, as a holder of the authority's folder.
+const publicName = "public"
+
 // certificatesValid is for as long as anyone keeps a site that is made to be broken.
 const certificatesValid = 365 * 24 * time.Hour
 
@@ -34,19 +37,31 @@ const (
 	nobodyID    = 65534
 )
 
+// home is where the files of a program are on its host, and as whom it runs.
+type home struct {
+	// Dir has its configuration, TLS its certificates.
+	Dir, TLS string
+	// User and Group are whom it becomes.
+	User, Group string
+	// Interface is the network interface with the host's address.
+	Interface string
+	// Packaged says that Debian's package runs it as a service, with its own folders for
+	// all else.
+	Packaged bool
+}
+
 // values are what templates know of a host.
 type values struct {
-	Site        *config.Site
-	Host        config.SiteHost
-	Address     string
-	Dir, TLS    string
-	User, Group string
-	Web, App    []config.SiteHost
-	Balancers   []string
-	Peers       []string
-	Priority    int
-	AppName     string
-	Jobs        []job
+	home
+	Site      *config.Site
+	Host      config.SiteHost
+	Address   string
+	Web, App  []config.SiteHost
+	Balancers []string
+	Peers     []string
+	Priority  int
+	AppName   string
+	Jobs      []job
 	// Scrape is how often Prometheus asks, and how long it waits for an answer.
 	Scrape struct{ Interval, Timeout time.Duration }
 }
@@ -102,11 +117,17 @@ func jobs(s *config.Site) []job {
 	return all
 }
 
-func (l layout) values(h config.SiteHost) values {
-	v := values{Site: l.site, Host: h, Address: h.Addresses[0], Dir: l.host(h.Name), TLS: l.host(h.Name, "tls"), User: nobodyUser, Group: nobodyGroup,
-		Web: hostsOf(l.site, config.TierWeb), App: hostsOf(l.site, config.TierApp), AppName: applicationName(l.site), Jobs: jobs(l.site)}
+// home is where everything of a host is on this machine.
+func (l layout) home(h config.SiteHost) home {
+	return home{Dir: l.host(h.Name), TLS: l.host(h.Name, "tls"), User: nobodyUser, Group: nobodyGroup, Interface: "eth0"}
+}
+
+func (l layout) values(h config.SiteHost) values { return valuesOf(l.site, h, l.home(h)) }
+
+func valuesOf(s *config.Site, h config.SiteHost, p home) values {
+	v := values{home: p, Site: s, Host: h, Address: h.Addresses[0], Web: hostsOf(s, config.TierWeb), App: hostsOf(s, config.TierApp), AppName: applicationName(s), Jobs: jobs(s)}
 	v.Scrape.Interval, v.Scrape.Timeout = scrapeInterval, scrapeTimeout
-	for i, lb := range hostsOf(l.site, config.TierLB) {
+	for i, lb := range hostsOf(s, config.TierLB) {
 		v.Balancers = append(v.Balancers, lb.Addresses[0])
 		if lb.Name == h.Name {
 			v.Priority = 150 - 10*i
@@ -117,11 +138,29 @@ func (l layout) values(h config.SiteHost) values {
 	return v
 }
 
+// publicRequest is the certificate that customers see.
+func publicRequest(s *config.Site, validFor time.Duration) certs.Request {
+	return certs.Request{Name: publicName, Hosts: []string{s.Public.Name, s.Public.Address}, Server: true, ValidFor: validFor}
+}
+
+// ownRequests are the certificates that a host has besides those of the cluster: of the
+// host itself, without rights there, and the monitoring's.
+func ownRequests(s *config.Site, h config.SiteHost, validFor time.Duration) []certs.Request {
+	names := []string{h.Name, h.Addresses[0]}
+	if h.Tiers[0] == config.TierApp {
+		names = append(names, applicationName(s))
+	}
+	requests := []certs.Request{{Name: h.Name, Hosts: names, Server: true, Client: true, ValidFor: validFor}}
+	if h.Tiers[0] == config.TierMonitor {
+		requests = append(requests, certs.For(certs.RoleReader, h.Name, nil, validFor))
+	}
+	return requests
+}
+
 // writeHosts writes what each host has: certificates of the cluster's authority, and the
 // configuration of what runs there.
 func (l layout) writeHosts(pki certs.Folder) error {
-	public := certs.Request{Name: "public", Hosts: []string{l.site.Public.Name, l.site.Public.Address}, Server: true, ValidFor: certificatesValid}
-	if _, err := pki.Issue(public); err != nil {
+	if _, err := pki.Issue(publicRequest(l.site, certificatesValid)); err != nil {
 		return err
 	}
 	for _, h := range l.site.Hosts {
@@ -137,15 +176,7 @@ func (l layout) writeHosts(pki certs.Folder) error {
 
 func (l layout) writeHost(pki certs.Folder, h config.SiteHost) error {
 	v, tier := l.values(h), h.Tiers[0]
-	names := []string{h.Name, h.Addresses[0]}
-	if tier == config.TierApp {
-		names = append(names, v.AppName)
-	}
-	requests := []certs.Request{{Name: h.Name, Hosts: names, Server: true, Client: true, ValidFor: certificatesValid}}
-	if tier == config.TierMonitor {
-		requests = append(requests, certs.For(certs.RoleReader, h.Name, nil, certificatesValid))
-	}
-	issued, err := pki.Issue(requests...)
+	issued, err := pki.Issue(ownRequests(l.site, h, certificatesValid)...)
 	if err != nil {
 		return err
 	}
@@ -174,7 +205,7 @@ func (l layout) writeHost(pki certs.Folder, h config.SiteHost) error {
 		errs = append(errs, join(filepath.Join(v.TLS, "both.pem"), filepath.Join(issued, "client.crt"), filepath.Join(issued, "client.key")))
 	case config.TierWeb:
 		render("nginx.conf", 0o644)
-		errs = append(errs, handPair(filepath.Join(string(pki), "public", "client"), filepath.Join(v.TLS, "public", "client"), owner),
+		errs = append(errs, handPair(filepath.Join(string(pki), publicName, "client"), filepath.Join(v.TLS, "public", "client"), owner),
 			os.MkdirAll(filepath.Join(v.Dir, "temp"), 0o755))
 	case config.TierApp:
 		errs = append(errs, copyFile(l.cluster("app.password"), l.host(h.Name, "db.password"), 0o600), os.Chown(l.host(h.Name, "db.password"), nobodyID, nobodyID))
@@ -246,15 +277,24 @@ func writeFile(file string, text []byte, mode os.FileMode) error {
 }
 
 func render(name, file string, v any, mode os.FileMode) error {
+	text, err := rendered(name, v)
+	if err != nil {
+		return err
+	}
+	return writeFile(file, text, mode)
+}
+
+// rendered fills in a template.
+func rendered(name string, v any) ([]byte, error) {
 	t, err := template.ParseFS(templateFiles, "templates/"+name)
 	var text bytes.Buffer
 	if err == nil {
 		err = t.Execute(&text, v)
 	}
 	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
+		return nil, fmt.Errorf("writing %s: %w", name, err)
 	}
-	return writeFile(file, text.Bytes(), mode)
+	return text.Bytes(), nil
 }
 
 // asNobody is a command line that gives up all rights first.

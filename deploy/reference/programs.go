@@ -1,7 +1,6 @@
 package reference
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -32,33 +31,62 @@ func (l layout) spec() supervisor.Spec {
 			spec.Programs = append(spec.Programs, supervisor.Program{Name: h.Name + "/" + name, Args: l.wires().in(h.Name, args...),
 				Log: l.host(h.Name, name+".log"), Stage: stage, StopDeadline: stopDeadline, Group: true})
 		}
-		dir, tls, at := l.host(h.Name), l.host(h.Name, "tls"), h.Addresses[0]
+		p, at := l.home(h), programsAt(l.site, h, l.home(h))
 		switch h.Tiers[0] {
 		case config.TierLB:
-			run(stageBalancer, "haproxy", l.theirs("haproxy"), "-db", "-f", dir+"/haproxy.cfg")
-			run(stageBalancer, "keepalived", l.theirs("keepalived"), "--dont-fork", "--log-console", "--no-syslog", "--vrrp", "--use-file", dir+"/keepalived.conf",
-				"--pid", dir+"/keepalived.pid", "--vrrp_pid", dir+"/keepalived-vrrp.pid")
+			run(stageBalancer, "haproxy", l.theirs("haproxy"), "-db", "-f", p.Dir+"/haproxy.cfg")
+			run(stageBalancer, "keepalived", l.theirs("keepalived"), "--dont-fork", "--log-console", "--no-syslog", "--vrrp", "--use-file", p.Dir+"/keepalived.conf",
+				"--pid", p.Dir+"/keepalived.pid", "--vrrp_pid", p.Dir+"/keepalived-vrrp.pid")
 		case config.TierWeb:
-			run(stageWeb, "nginx", l.theirs("nginx"), "-e", "stderr", "-c", dir+"/nginx.conf", "-p", dir)
-			run(stageMonitoring, "nginx-exporter", asNobody(l.theirs("prometheus-nginx-exporter"), "-nginx.scrape-uri", "http://127.0.0.1:8081/stub_status", "-nginx.retries", "30",
-				"-nginx.retry-interval", "1s", "-web.listen-address", address(h, l.site.Ports.WebExporter), "-web.secured-metrics",
-				"-web.ssl-server-cert", tls+"/client.crt", "-web.ssl-server-key", tls+"/client.key")...)
+			run(stageWeb, "nginx", l.theirs("nginx"), "-e", "stderr", "-c", p.Dir+"/nginx.conf", "-p", p.Dir)
+			run(stageMonitoring, "nginx-exporter", asNobody(append([]string{l.theirs("prometheus-nginx-exporter")}, at.nginxExporter()...)...)...)
 		case config.TierApp:
-			allow := append(namesOf(hostsOf(l.site, config.TierWeb)), namesOf(hostsOf(l.site, config.TierMonitor))...)
-			run(stageApplication, "shop", asNobody(l.ours("shop"), "--listen", address(h, l.site.Ports.App), "--cert", tls+"/client.crt", "--key", tls+"/client.key",
-				"--client-ca", tls+"/ca.crt", "--allow", strings.Join(allow, ","), "--write", address(h, l.site.Ports.Write), "--read", address(h, l.site.Ports.Read),
-				"--db-ca", tls+"/ca.crt", "--db-server", h.Name, "--db-user", sandbox.AppUser, "--db-password-file", dir+"/db.password", "--db-name", sandbox.AppSchema)...)
+			run(stageApplication, "shop", asNobody(append([]string{l.ours("shop")}, at.shop(p.TLS+"/client.key", p.Dir+"/db.password")...)...)...)
 		case config.TierMonitor:
-			run(stageMonitoring, "prometheus", asNobody(l.theirs("prometheus"), "--config.file="+dir+"/prometheus.yml", "--storage.tsdb.path="+dir+"/prometheus",
-				"--web.config.file="+dir+"/web.yml", "--web.listen-address="+address(h, l.site.Ports.Prometheus), "--log.level=warn")...)
+			run(stageMonitoring, "prometheus", asNobody(append([]string{l.theirs("prometheus")}, at.prometheus(p.Dir+"/prometheus")...)...)...)
 			// Debian's needs a mount of its own to find its templates, and so root.
-			run(stageMonitoring, "alertmanager", l.theirs("prometheus-alertmanager"), "--config.file="+dir+"/alertmanager.yml", "--storage.path="+dir+"/alertmanager",
-				"--web.config.file="+dir+"/web.yml", "--web.listen-address="+address(h, l.site.Ports.Alertmanager), "--cluster.listen-address=", "--log.level=warn")
+			run(stageMonitoring, "alertmanager", append([]string{l.theirs("prometheus-alertmanager")}, at.alertmanager(p.Dir+"/alertmanager")...)...)
 		}
-		run(stageMonitoring, "node-exporter", asNobody(l.theirs("prometheus-node-exporter"), "--web.listen-address="+at+":"+fmt.Sprint(l.site.Ports.NodeExporter),
-			"--web.config.file="+dir+"/web.yml", "--no-collector.systemd", "--no-collector.textfile", "--log.level=warn")...)
+		run(stageMonitoring, "node-exporter", asNobody(append([]string{l.theirs("prometheus-node-exporter")}, append(at.nodeExporter(), "--no-collector.systemd", "--no-collector.textfile")...)...)...)
 	}
 	return spec
+}
+
+// arguments make the command lines of the programs of a host that are told all they need
+// by arguments.
+type arguments struct {
+	site *config.Site
+	host config.SiteHost
+	home
+}
+
+func programsAt(s *config.Site, h config.SiteHost, p home) arguments { return arguments{s, h, p} }
+
+func (a arguments) nodeExporter() []string {
+	return []string{"--web.listen-address=" + address(a.host, a.site.Ports.NodeExporter), "--web.config.file=" + a.Dir + "/web.yml", "--log.level=warn"}
+}
+
+func (a arguments) nginxExporter() []string {
+	return []string{"-nginx.scrape-uri=http://127.0.0.1:8081/stub_status", "-nginx.retries=30", "-nginx.retry-interval=1s", "-web.listen-address=" + address(a.host, a.site.Ports.WebExporter),
+		"-web.secured-metrics", "-web.ssl-server-cert=" + a.TLS + "/client.crt", "-web.ssl-server-key=" + a.TLS + "/client.key"}
+}
+
+// shop reads its key and the database's password from files that only it may read.
+func (a arguments) shop(key, password string) []string {
+	allow := append(namesOf(hostsOf(a.site, config.TierWeb)), namesOf(hostsOf(a.site, config.TierMonitor))...)
+	return []string{"--listen", address(a.host, a.site.Ports.App), "--cert", a.TLS + "/client.crt", "--key", key, "--client-ca", a.TLS + "/ca.crt", "--allow", strings.Join(allow, ","),
+		"--write", address(a.host, a.site.Ports.Write), "--read", address(a.host, a.site.Ports.Read),
+		"--db-ca", a.TLS + "/ca.crt", "--db-server", a.host.Name, "--db-user", sandbox.AppUser, "--db-password-file", password, "--db-name", sandbox.AppSchema}
+}
+
+func (a arguments) prometheus(data string) []string {
+	return []string{"--config.file=" + a.Dir + "/prometheus.yml", "--storage.tsdb.path=" + data, "--web.config.file=" + a.Dir + "/web.yml",
+		"--web.listen-address=" + address(a.host, a.site.Ports.Prometheus), "--log.level=warn"}
+}
+
+func (a arguments) alertmanager(data string) []string {
+	return []string{"--config.file=" + a.Dir + "/alertmanager.yml", "--storage.path=" + data, "--web.config.file=" + a.Dir + "/web.yml",
+		"--web.listen-address=" + address(a.host, a.site.Ports.Alertmanager), "--cluster.listen-address=", "--log.level=warn"}
 }
 
 // ports are those of the description, for the sandbox.
