@@ -86,7 +86,7 @@ var rooms = map[string]room{
 		"the shipped routing is handed out as it is"},
 	"deploy/systemd": {nil, nil,
 		"what a host's system needs is handed out as it is"},
-	"deploy/reference": {[]string{"deploy/reference", "deploy/reference/customer", "deploy/reference/capture", "deploy/reference/scan", "deploy/sandbox/...", "deploy/sandbox", "deploy/prometheus", "deploy/alertmanager", "deploy/systemd", "api", "certs", "config"}, nil,
+	"deploy/reference": {[]string{"deploy/reference", "deploy/reference/customer", "deploy/reference/capture", "deploy/reference/scan", "deploy/sandbox/...", "deploy/sandbox", "deploy/prometheus", "deploy/alertmanager", "deploy/packages/texts", "deploy/systemd", "api", "certs", "config"}, nil,
 		"the site is made of what is shipped: the commands, the sandbox, the rules and the description"},
 	"deploy/reference/shop": {nil, nil,
 		"an application knows MySQL, and that it must ask again; it knows nothing of mysqlha"},

@@ -35,8 +35,8 @@ func app(out io.Writer) *cli.App {
 		&cli.StringFlag{Name: "network", Usage: "what its namespaces and its bridge are named after, a `NAME` (default: mharef)"},
 	}
 	return &cli.App{
-		Name: "infra", Usage: "a whole site on this machine, as a reference: docs/reference.md", HideVersion: true, Writer: out,
-		Commands: append(showing(where), []*cli.Command{
+		Name: "infra", Usage: "a whole site on this machine, as a reference: docs/reference.md; or on hosts of their own: docs/site.md", HideVersion: true, Writer: out,
+		Commands: append(append(showing(where), hostCommands()...), []*cli.Command{
 			{Name: "up", Usage: "make the site", Action: up, Flags: append(where,
 				&cli.StringFlag{Name: "site", Usage: "its description, a `FILE` (default: deploy/reference/site.yaml)"},
 				&cli.StringFlag{Name: "programs", Required: true, Usage: "the `FOLDER` that deploy/reference/fetch prints"},
@@ -70,13 +70,21 @@ func options(c *cli.Context) reference.Options {
 		Progress: func(line string) { fmt.Fprintf(c.App.Writer, "%6.1fs  %s\n", time.Since(begin).Seconds(), line) }}
 }
 
-func up(c *cli.Context) error {
-	o := options(c)
+// ownFolder is where our own programs are.
+func ownFolder() (string, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("finding our own programs: %w", err)
+		return "", fmt.Errorf("finding our own programs: %w", err)
 	}
-	o.Own = filepath.Dir(self)
+	return filepath.Dir(self), nil
+}
+
+func up(c *cli.Context) error {
+	o := options(c)
+	var err error
+	if o.Own, err = ownFolder(); err != nil {
+		return err
+	}
 	s, err := reference.Up(c.Context, o)
 	if err != nil {
 		return err

@@ -1,0 +1,14 @@
+# A balancer: HAProxy, and keepalived, which holds the public address or leaves it to another.
+packages+=(haproxy keepalived iproute2)
+units+=(haproxy keepalived)
+
+prepare() {
+  # keepalived must know on which interface.
+  interface=$(ip -o -4 addr show 2>/dev/null | awk -v at="$address" '{split($4, a, "/")} a[1] == at {print $2; exit}')
+  [[ -n $interface || $check == yes ]] || fail "no interface has the address $address" "see ip addr"
+}
+
+judge() {
+  quietly "HAProxy does not take its configuration" "nothing was restarted; see what it says above" haproxy -c -q -f /etc/haproxy/haproxy.cfg
+  quietly "keepalived does not take its configuration" "nothing was restarted; see what it says above" keepalived --config-test --use-file=/etc/keepalived/keepalived.conf
+}

@@ -1,0 +1,7 @@
+# A web server: nginx ends HTTPS. Its log files are rotated as Debian's package says.
+packages+=(nginx prometheus-nginx-exporter logrotate)
+units+=(nginx prometheus-nginx-exporter)
+
+judge() {
+  quietly "nginx does not take its configuration" "nothing was restarted; see what it says above" nginx -t -q
+}
