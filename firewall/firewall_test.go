@@ -52,6 +52,7 @@ func TestTheRulesOfAHostAreThoseOfItsTier(t *testing.T) {
 		"ip saddr @db4 tcp dport { 2379, 2380, 3310, 8008 }", "ip6 saddr @db6 tcp dport", "ip saddr @admin4 tcp dport { 22, 2379, 3310, 8008 }", "ip6 saddr @admin6 tcp dport",
 		"elements = { 10.0.4.1, 10.0.4.2 }", "elements = { 10.0.9.0/24 }", "flags interval", "ip saddr @net_10_7_0_0_164 udp dport { 9999 }", "ip daddr @db4 tcp dport { 2379, 2380, 3310, 8008 }",
 		"delete table inet mysqlha",
+		`ip daddr @admin4 tcp sport { 22, 2379, 3310, 8008 } tcp flags & syn == 0 ct state new counter accept comment "answers to admin"`,
 	} {
 		if !strings.Contains(db, want) {
 			t.Errorf("the rules of a database host lack %q", want)
@@ -63,7 +64,7 @@ func TestTheRulesOfAHostAreThoseOfItsTier(t *testing.T) {
 		}
 	}
 	lb := Render(s, host(t, s, "lb1"))
-	for _, want := range []string{"tcp dport { 80, 443 } ct state new add @crowd4 { ip saddr ct count over 200 }", "limit rate over 50/second burst 200 packets", `comment "anyone: http, https"`, "ip daddr 224.0.0.18 meta l4proto vrrp accept"} {
+	for _, want := range []string{"tcp dport { 80, 443 } ct state new add @crowd4 { ip saddr ct count over 200 }", "limit rate over 50/second burst 200 packets", `comment "anyone: http, https"`, `tcp sport { 80, 443 } tcp flags & syn == 0 ct state new counter accept comment "answers to anyone"`, "ip daddr 224.0.0.18 meta l4proto vrrp accept"} {
 		if !strings.Contains(lb, want) {
 			t.Errorf("the rules of a balancer lack %q", want)
 		}

@@ -38,7 +38,7 @@ func Render(s *config.Site, h config.SiteHost) string {
 	b.WriteString("\t\toifname \"lo\" accept\n\t\tct state established,related accept\n")
 	b.WriteString("\t\ticmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit } accept\n")
 	b.WriteString("\t\ticmp type echo-request accept\n\t\ticmpv6 type echo-request accept\n")
-	b.WriteString(strings.Join(out, ""))
+	b.WriteString(strings.Join(r.answers, "") + strings.Join(out, ""))
 	b.WriteString("\t\tlimit rate 10/minute burst 20 packets log prefix \"mysqlha drop out: \"\n\t\tcounter\n\t}\n}\n")
 	return b.String()
 }
@@ -51,6 +51,10 @@ type rendering struct {
 	sets map[string][]netip.Prefix
 	// public are the ports that are for anyone.
 	public []int
+	// answers are rules for what goes out on connections that were there before the first
+	// rules were loaded: nobody has kept track of them, and they look like new ones of ours
+	// until the other end says something. Without SYN nothing can be opened by them.
+	answers []string
 }
 
 // rules are those of one direction, in the order of the flows.
@@ -79,10 +83,15 @@ func (r *rendering) rules(in bool) (rules []string) {
 	}
 	for _, g := range order {
 		what := fmt.Sprintf("%s dport %s ct state new", g.protocol, braces(ports[g]))
+		answer := fmt.Sprintf("tcp sport %s tcp flags & syn == 0 ct state new counter accept", braces(ports[g]))
 		if g.end == Anyone {
 			r.public = ports[g]
 			rules = append(rules, r.limits(what), fmt.Sprintf("\t\t%s counter accept comment \"anyone: %s\"\n", what, strings.Join(names[g], ", ")))
+			r.answers = append(r.answers, fmt.Sprintf("\t\t%s comment \"answers to anyone\"\n", answer))
 			continue
+		}
+		if in && g.protocol == "tcp" {
+			r.answers = append(r.answers, r.each(g.end, false, answer, "answers to "+g.end)...)
 		}
 		rules = append(rules, r.each(g.end, in, what+" counter accept", g.end+": "+strings.Join(names[g], ", "))...)
 	}

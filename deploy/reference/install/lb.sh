@@ -3,9 +3,10 @@ packages+=(haproxy keepalived iproute2)
 units+=(haproxy keepalived)
 
 prepare() {
-  # keepalived must know on which interface.
-  interface=$(ip -o -4 addr show 2>/dev/null | awk -v at="$address" '{split($4, a, "/")} a[1] == at {print $2; exit}')
-  [[ -n $interface || $check == yes ]] || fail "no interface has the address $address" "see ip addr"
+  # keepalived must know on which interface. Before the packages are there, nobody can tell.
+  [[ $check == no ]] || command -v ip >/dev/null || return 0
+  interface=$(ip -o -4 addr show | awk -v at="$address" '{split($4, a, "/")} a[1] == at {print $2; exit}')
+  [[ -n $interface ]] || fail "no interface has the address $address" "see ip addr"
 }
 
 judge() {

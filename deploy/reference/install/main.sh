@@ -20,7 +20,9 @@ exec {lock}>/run/mysqlha-install.lock
 flock -n "$lock" || fail "another install runs on this machine" "wait until it is done"
 hook look
 trap release_starts EXIT
-trap 'exit 130' INT TERM HUP
+# Whatever it is in the middle of, its output may go elsewhere.
+exec {tell}>&2
+trap 'say "interrupted: run it again" >&"$tell"; exit 130' INT TERM HUP
 # One that was killed may have left it.
 release_starts
 [[ $check == yes ]] || mkdir -p "$state/owed"
