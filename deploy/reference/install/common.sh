@@ -250,7 +250,7 @@ await_all() {
     at=${one#*=}
     until (: <>"/dev/tcp/${at%:*}/${at#*:}") 2>/dev/null; do
       if ((SECONDS >= end)); then
-        systemctl status --no-pager --lines=10 "${one%%=*}" >&2 || :
+        journalctl --no-pager --output=cat --lines=10 --unit="${one%%=*}" >&2 || :
         fail "${one%%=*} does not answer at $at" "see journalctl -u ${one%%=*}"
       fi
       sleep 0.2

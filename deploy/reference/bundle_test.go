@@ -1,0 +1,233 @@
+package reference
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mysqlha/mysqlha/certs"
+	"github.com/mysqlha/mysqlha/config"
+)
+
+// bundleOptions are those of a bundle of the example, with packages that are empty.
+func bundleOptions(t *testing.T) BundleOptions {
+	t.Helper()
+	dir := t.TempDir()
+	o := BundleOptions{Description: filepath.Join(dir, "site.yaml"), PKI: filepath.Join(dir, "pki"), Out: filepath.Join(dir, "bundle"),
+		Packages: filepath.Join(dir, "packages"), Shop: filepath.Join(dir, "shop"), Arch: runtime.GOARCH}
+	ca, err := certs.NewAuthority("test", time.Hour*24*1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ca.WriteTo(o.PKI); err != nil {
+		t.Fatal(err)
+	}
+	small := exec.Command("go", "build", "-o", o.Shop, "testdata/small.go")
+	small.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := small.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for file, text := range map[string]string{o.Description: string(HostsExample), o.Packages + "/mysqlha_1.0.0-1_" + o.Arch + ".deb": "a", o.Packages + "/mysqlhad_1.0.0-1_" + o.Arch + ".deb": "b"} {
+		if err := writeFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return o
+}
+
+// sums are those of all files of a bundle.
+func sums(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	if err := fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join(dir, path))
+		all[path] = fmt.Sprintf("%x", sha256.Sum256(text))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestTheExampleOfHostsIsASite(t *testing.T) {
+	o := bundleOptions(t)
+	s, err := config.LoadSite(o.Description)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checkHosts(s); err != nil || len(s.Hosts) != 10 {
+		t.Errorf("it has %d hosts: %v", len(s.Hosts), err)
+	}
+}
+
+func TestABundleIsTheSameEachTimeAndNewOnlyWhereTheSiteIs(t *testing.T) {
+	o := bundleOptions(t)
+	if err := Bundle(o); err != nil {
+		t.Fatal(err)
+	}
+	first := sums(t, o.Out)
+	if err := Bundle(o); err != nil {
+		t.Fatal(err)
+	}
+	if again := sums(t, o.Out); !maps.Equal(first, again) {
+		t.Error("a second bundle is another one")
+	}
+	// With one more application server the others' own certificates stay as they are, and
+	// every mysqld proves the new redirector's name.
+	text := strings.Replace(string(HostsExample), "  - {name: db1", "  - {name: app3, tiers: [app], addresses: [10.0.3.3]}\n  - {name: db1", 1)
+	if err := os.WriteFile(o.Description, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := Bundle(o); err != nil {
+		t.Fatal(err)
+	}
+	next := sums(t, o.Out)
+	for _, same := range []string{"db1/files/etc/mysqlha/host.crt", "app1/files/etc/shop/tls/client.key", "app1/files/etc/shop/db.password", "db2/files/etc/mysqlha/mysqlhad.yaml", "lb1/files/etc/haproxy/haproxy.cfg"} {
+		if first[same] == "" || first[same] != next[same] {
+			t.Errorf("%s is another one", same)
+		}
+	}
+	for _, other := range []string{"db1/files/etc/mysqlha/mysqld.crt", "web1/files/etc/nginx/nginx.conf", "mon/files/etc/prometheus/prometheus.yml", "db1/files/etc/mysqlha/site.yaml"} {
+		if first[other] == "" || first[other] == next[other] {
+			t.Errorf("%s is still the former one", other)
+		}
+	}
+}
+
+// Nothing of a bundle leads to this machine, and no key is anybody's to read.
+func TestABundleTellsNothingOfThisMachineAndKeepsItsSecrets(t *testing.T) {
+	o := bundleOptions(t)
+	if err := Bundle(o); err != nil {
+		t.Fatal(err)
+	}
+	for path := range sums(t, o.Out) {
+		file := filepath.Join(o.Out, path)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(text, []byte(filepath.Dir(o.Out))) || bytes.Contains(text, []byte("<no value>")) {
+			t.Errorf("%s tells of this machine, or lacks something:\n%s", path, text)
+		}
+		if secret := bytes.Contains(text, []byte("PRIVATE KEY")) || strings.Contains(path, "password") || strings.HasSuffix(path, ".sql"); secret && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has the mode %s", path, info.Mode())
+		}
+	}
+	for _, line := range strings.Split(strings.TrimSpace(readFile(t, filepath.Join(o.Out, "app1/manifest"))), "\n") {
+		if f := strings.Fields(line); len(f) != 4 || (strings.HasSuffix(f[3], ".key") || strings.HasSuffix(f[3], "password")) && f[0] != "600" {
+			t.Errorf("app1 gets %q", line)
+		}
+	}
+}
+
+func readFile(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// The daemons take the configuration that they get.
+func TestTheDaemonsOfABundleTakeTheirConfiguration(t *testing.T) {
+	o := bundleOptions(t)
+	if err := Bundle(o); err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{"db1", "db3", "app2"} {
+		tree := filepath.Join(o.Out, host, "files")
+		text := strings.ReplaceAll(readFile(t, filepath.Join(tree, "etc/mysqlha/mysqlhad.yaml")), "/etc/mysqlha/", tree+"/etc/mysqlha/")
+		file := filepath.Join(t.TempDir(), "mysqlhad.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := config.Load(file, nil); err != nil || c.Name != host || len(c.Servers) != 3 {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+	options := readFile(t, filepath.Join(o.Out, "db3/files/etc/mysql/conf.d/mysqlha.cnf"))
+	for _, want := range []string{"\nserver_id = 3\n", "\nbind_address = 10.0.4.3\n", "\nsync_binlog = 1\n"} {
+		if !strings.Contains(options, want) {
+			t.Errorf("the options of db3 lack %q:\n%s", want, options)
+		}
+	}
+}
+
+func TestTheScriptsOfABundleAreSound(t *testing.T) {
+	o := bundleOptions(t)
+	if err := Bundle(o); err != nil {
+		t.Fatal(err)
+	}
+	checks := [][]string{{"bash", "-n"}}
+	if _, err := exec.LookPath("shellcheck"); err == nil {
+		checks = append(checks, []string{"shellcheck"})
+	}
+	for _, script := range []string{"all", "lb1/install", "web1/install", "app1/install", "db1/install", "mon/install"} {
+		for _, check := range checks {
+			if out, err := exec.CommandContext(t.Context(), check[0], append(check[1:], filepath.Join(o.Out, script))...).CombinedOutput(); err != nil {
+				t.Errorf("%s of %s: %v\n%s", check[0], script, err, out)
+			}
+		}
+	}
+}
+
+func TestWhatCannotBeBundledIsRefused(t *testing.T) {
+	for _, c := range []struct {
+		name, says string
+		spoil      func(*testing.T, *BundleOptions)
+	}{
+		{"a folder of somebody else", "holds something that is no bundle", func(t *testing.T, o *BundleOptions) {
+			if err := writeFile(filepath.Join(o.Out, "precious"), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"no authority", "mysqlha certs init", func(t *testing.T, o *BundleOptions) { o.PKI = t.TempDir() }},
+		{"no packages", "has no package mysqlha", func(t *testing.T, o *BundleOptions) { o.Packages = t.TempDir() }},
+		{"packages of two versions", "packages of several versions", func(t *testing.T, o *BundleOptions) {
+			if err := writeFile(filepath.Join(o.Packages, "mysqlha_2.0.0-1_"+o.Arch+".deb"), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"a shop for other machines", "build it with CGO_ENABLED=0 GOARCH=", func(t *testing.T, o *BundleOptions) {
+			o.Arch = map[string]string{"amd64": "arm64", "arm64": "amd64"}[o.Arch]
+			for _, name := range []string{"mysqlha", "mysqlhad"} {
+				if err := writeFile(filepath.Join(o.Packages, name+"_1.0.0-1_"+o.Arch+".deb"), nil, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}},
+		{"a site without balancers", "0 hosts of the tier lb", func(t *testing.T, o *BundleOptions) {
+			if err := os.WriteFile(o.Description, []byte(strings.ReplaceAll(string(HostsExample), "tiers: [lb]", "tiers: [web]")), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		o := bundleOptions(t)
+		c.spoil(t, &o)
+		if err := Bundle(o); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: it says %v, want %q", c.name, err, c.says)
+		}
+		left, err := filepath.Glob(o.Out + "*")
+		if err != nil || len(left) > 0 && !slices.Equal(left, []string{o.Out}) {
+			t.Errorf("%s: left are %v (%v)", c.name, left, err)
+		}
+	}
+}
