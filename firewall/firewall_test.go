@@ -64,7 +64,7 @@ func TestTheRulesOfAHostAreThoseOfItsTier(t *testing.T) {
 		}
 	}
 	lb := Render(s, host(t, s, "lb1"))
-	for _, want := range []string{"tcp dport { 80, 443 } ct state new add @crowd4 { ip saddr ct count over 200 }", "limit rate over 50/second burst 200 packets", `comment "anyone: http, https"`, `tcp sport { 80, 443 } tcp flags & syn == 0 ct state new counter accept comment "answers to anyone"`, "ip daddr 224.0.0.18 meta l4proto vrrp accept"} {
+	for _, want := range []string{"tcp dport { 80, 443 } ct state new add @crowd4 { ip saddr ct count over 200 }", "limit rate over 50/second burst 200 packets", `comment "anyone: http, https"`, `tcp sport { 80, 443 } tcp flags & syn == 0 ct state new counter accept comment "answers to anyone"`, "ip daddr 224.0.0.18 meta l4proto 112 accept"} {
 		if !strings.Contains(lb, want) {
 			t.Errorf("the rules of a balancer lack %q", want)
 		}

@@ -96,9 +96,10 @@ func (r *rendering) rules(in bool) (rules []string) {
 		rules = append(rules, r.each(g.end, in, what+" counter accept", g.end+": "+strings.Join(names[g], ", "))...)
 	}
 	if slices.Contains(r.host.Tiers, config.TierLB) {
-		rules = append(rules, r.each(string(config.TierLB), in, "meta l4proto vrrp accept", "vrrp")...)
+		// VRRP by its number: a small system has no /etc/protocols to know the name by.
+		rules = append(rules, r.each(string(config.TierLB), in, "meta l4proto 112 accept", "vrrp")...)
 		if !in {
-			rules = append(rules, "\t\tip daddr 224.0.0.18 meta l4proto vrrp accept\n\t\tip6 daddr ff02::12 meta l4proto vrrp accept\n")
+			rules = append(rules, "\t\tip daddr 224.0.0.18 meta l4proto 112 accept comment \"vrrp\"\n\t\tip6 daddr ff02::12 meta l4proto 112 accept comment \"vrrp\"\n")
 		}
 	}
 	return rules
