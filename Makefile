@@ -32,10 +32,17 @@ ORDERS := 1000
 DRILLS :=
 HOLD :=
 
+# infra-bundle: the description of the site; the folder of its authority, and the one to make, both beside it by default; the hosts' architecture; what else infra bundle is told.
+SITE := site.yaml
+PKI := $(dir $(SITE))pki
+OUT := $(dir $(SITE))bundle
+ARCH :=
+MORE :=
+
 # soak, calm: for how long.
 MINUTES := 60
 
-.PHONY: help build packages check-packages mysqld vet unit integration test check-security check-monitoring simulate faults soak calm demo bench-failover bench-rejoin bench-switchover infra infra-status infra-orders infra-down check-reference infra-drills clean
+.PHONY: help build packages check-packages mysqld vet unit integration test check-security check-monitoring simulate faults soak calm demo bench-failover bench-rejoin bench-switchover infra infra-status infra-orders infra-down check-reference infra-drills infra-bundle check-hosts clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -78,7 +85,7 @@ check-monitoring: ## the rules by promtool, the routing by amtool, and a real Pr
 
 check-packages: ## install, run, upgrade and purge the packages in a Debian of their own, and have lintian and rpm judge them (root, debootstrap, lintian, rpm, shellcheck, systemd)
 	@for need in debootstrap lintian rpm shellcheck curl; do command -v $$need >/dev/null || { echo "$$need is needed: apt-get install debootstrap lintian rpm shellcheck curl systemd" >&2; exit 1; }; done
-	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags packages -timeout 20m -v ./deploy/packages | grep -v '^=== '
+	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags packages -timeout 20m -v -skip TestHosts ./deploy/packages | grep -v '^=== '
 
 simulate: ## random schedules against the write contract, and the rules broken on purpose: STEPS=2000000 SEED=
 	SIMULATE_STEPS=$(STEPS) $(if $(SEED),SIMULATE_SEED=$(SEED)) go test -count=1 -v -timeout 30m \
@@ -134,6 +141,17 @@ check-reference: ## the site is brought up, looked at, attacked, broken under or
 	@command -v tcpdump >/dev/null && command -v curl >/dev/null || { echo "tcpdump and curl are needed: apt-get install tcpdump curl" >&2; exit 1; }
 	programs=$$(deploy/reference/fetch); mysqld=$$(deploy/mysqld/fetch); REFERENCE_PROGRAMS=$$programs MYSQLD=$$mysqld go test -count=1 -tags reference -timeout 40m -v \
 	  -run TestReference ./integration | grep -v -e '^=== '
+
+infra-bundle: ## what each host of a site of real hosts gets, and what installs it: SITE=site.yaml PKI= OUT= ARCH= MORE= (docs/site.md)
+	@rm -rf bin/bundle
+	@go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/mysqlha ./deploy/reference/infra
+	@arch=$(or $(ARCH),$$(go env GOARCH)); CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags '-s -w' -o bin/bundle/shop ./deploy/reference/shop; \
+	  SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) go run ./deploy/packages -version $(VERSION) -arch $$arch -out bin/bundle >/dev/null; \
+	  bin/infra bundle --site $(SITE) --pki $(PKI) --out $(OUT) --packages bin/bundle --shop bin/bundle/shop --arch $$arch $(MORE)
+
+check-hosts: ## ten machines with a systemd of their own become a site by its bundle, and lose a primary under orders (root, debootstrap, iproute2, nftables, ssh, curl; about 5 minutes, 6 GB of memory)
+	@for need in debootstrap nft ssh ssh-keygen curl; do command -v $$need >/dev/null || { echo "$$need is needed: apt-get install debootstrap nftables iproute2 openssh-client curl" >&2; exit 1; }; done
+	mysqld=$$(deploy/mysqld/fetch); MYSQLD=$$mysqld go test -count=1 -tags packages -timeout 30m -v -run TestHosts ./deploy/packages | grep -v '^=== '
 
 clean: ## remove what was built (a fetched mysqld stays in its cache)
 	rm -rf bin

@@ -73,7 +73,9 @@ func newFleet(t *testing.T) *fleet {
 	if os.Getuid() != 0 {
 		t.Fatal("this needs root")
 	}
-	lower, err := exec.CommandContext(t.Context(), "./debian-hosts").Output()
+	prepare := exec.CommandContext(t.Context(), "./debian-hosts")
+	prepare.Stderr = os.Stderr
+	lower, err := prepare.Output()
 	if err != nil {
 		t.Fatalf("deploy/packages/debian-hosts: %v", err)
 	}
@@ -347,6 +349,7 @@ func (f *fleet) well() {
 			f.t.Errorf("%s: %s\n%s", name, said, f.everywhere("systemctl --failed --no-legend")[name])
 		}
 	}
+	f.machines["db2"].is("cat /proc/sys/net/ipv4/tcp_retries2 /proc/sys/net/ipv4/tcp_keepalive_time", "5\n5")
 	for name, said := range f.everywhere(`ls -d /var/tmp/mysqlha-site /usr/sbin/policy-rc.d 2>/dev/null; find /etc -name '*.key' -perm /077`) {
 		if strings.Trim(said, "( )exit status 2") != "" {
 			f.t.Errorf("%s has %s", name, said)

@@ -43,7 +43,8 @@ const (
 //
 // Not here, on purpose: a rotation of logs, since the daemon logs to the journal and
 // mysqld's logs belong to mysqld's package; tmpfiles, since the units make their folders by
-// themselves. Settings of the kernel are an example only: they are the whole host's.
+// themselves. Settings of the kernel are an example only: they are the whole host's. The
+// other hosts of a site have no more than that, and docs/site.md says why.
 func layout() []pkg {
 	return []pkg{
 		{

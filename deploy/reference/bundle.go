@@ -2,6 +2,7 @@ package reference
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"debug/elf"
 	"embed"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	"github.com/mysqlha/mysqlha/deploy/packages/texts"
 	"github.com/mysqlha/mysqlha/deploy/prometheus"
 	"github.com/mysqlha/mysqlha/deploy/sandbox"
+	"github.com/mysqlha/mysqlha/deploy/systemd"
 )
 
 //go:embed install/*
@@ -33,8 +35,11 @@ var HostsExample []byte
 // bundleMark is a file that every bundle has, and nothing else.
 const bundleMark = "hosts"
 
-// shopFolder is where the shop is on its host.
-const shopFolder = "/etc/shop"
+// shopFolder is where the files of the shop are on its host, and shopUser as whom it runs.
+const (
+	shopFolder = "/etc/shop"
+	shopUser   = "shop"
+)
 
 // BundleOptions say what to make for hosts of their own.
 type BundleOptions struct {
@@ -54,6 +59,10 @@ type BundleOptions struct {
 	// Routing is the configuration of Alertmanager, a file; default the shipped routing,
 	// which tells nobody.
 	Routing string
+	// PublicCert and PublicKey are the certificate that customers see, and its key, if it
+	// is not to be one of the site's own authority; PublicCA is the file of whom it is of,
+	// default those that hosts trust anyway.
+	PublicCert, PublicKey, PublicCA string
 	// ValidFor is how long new certificates are valid; default 90 days.
 	ValidFor time.Duration
 }
@@ -143,10 +152,32 @@ func (b *bundler) gather() error {
 	if err := isFor(b.options.Shop, b.options.Arch); err != nil {
 		return err
 	}
+	if err := b.public(); err != nil {
+		return err
+	}
 	if b.token, err = kept(filepath.Join(b.options.PKI, "etcd.token")); err == nil {
 		b.password, err = kept(filepath.Join(b.options.PKI, "app.password"))
 	}
 	return err
+}
+
+// public looks whether a certificate that is not of the site's own authority can be shown.
+func (b *bundler) public() error {
+	o := b.options
+	if o.PublicCert == "" && o.PublicKey == "" && o.PublicCA == "" {
+		return nil
+	}
+	if o.PublicCert == "" || o.PublicKey == "" {
+		return errors.New("the public certificate and its key go together: give both")
+	}
+	pair, err := tls.LoadX509KeyPair(o.PublicCert, o.PublicKey)
+	if err == nil {
+		err = pair.Leaf.VerifyHostname(b.site.Public.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("the public certificate %s: %w", o.PublicCert, err)
+	}
+	return nil
 }
 
 // isFor tells whether a program can run on hosts of an architecture.
@@ -294,7 +325,14 @@ func defaults(args []string) []byte {
 
 func (b *bundler) balancer(f *folder, h config.SiteHost, own string) {
 	reload := action{"haproxy", "reload"}
-	p := home{Dir: "/etc/haproxy", TLS: "/etc/haproxy/tls", User: "haproxy", Group: "haproxy", Packaged: true}
+	p := home{Dir: "/etc/haproxy", TLS: "/etc/haproxy/tls", User: "haproxy", Group: "haproxy", PublicCA: "/etc/haproxy/tls/ca.crt", Packaged: true}
+	switch {
+	case b.options.PublicCA != "":
+		p.PublicCA = p.TLS + "/public-ca.crt"
+		f.copy(p.PublicCA, b.options.PublicCA, 0o644, "root", reload)
+	case b.options.PublicCert != "":
+		p.PublicCA = "@system-ca"
+	}
 	f.copy(p.TLS+"/ca.crt", filepath.Join(own, certs.AuthorityCert), 0o644, "root", reload)
 	both, err := os.ReadFile(filepath.Join(own, "client.crt"))
 	key, failed := os.ReadFile(filepath.Join(own, "client.key"))
@@ -310,28 +348,33 @@ func (b *bundler) balancer(f *folder, h config.SiteHost, own string) {
 func (b *bundler) web(f *folder, h config.SiteHost, own string) error {
 	reload := action{"nginx", "reload"}
 	p := home{Dir: "/etc/nginx", TLS: "/etc/nginx/tls", User: "www-data", Group: "www-data", Packaged: true}
-	public, err := b.issued(publicRequest(b.site, b.options.ValidFor))
-	if err != nil {
-		return err
+	cert, key := b.options.PublicCert, b.options.PublicKey
+	if cert == "" {
+		public, err := b.issued(publicRequest(b.site, b.options.ValidFor))
+		if err != nil {
+			return err
+		}
+		cert, key = filepath.Join(public, "client.crt"), filepath.Join(public, "client.key")
 	}
 	f.copy(p.TLS+"/ca.crt", filepath.Join(own, certs.AuthorityCert), 0o644, "root", reload)
 	f.pair(p.TLS+"/client", filepath.Join(own, "client"), "root", reload)
-	f.pair(p.TLS+"/public/client", filepath.Join(public, "client"), "root", reload)
+	f.copy(p.TLS+"/public/client.key", key, 0o600, "root", reload)
+	f.copy(p.TLS+"/public/client.crt", cert, 0o644, "root", reload)
 	f.rendered("nginx.conf", p.Dir+"/nginx.conf", valuesOf(b.site, h, p), 0o644, reload)
 	return nil
 }
 
 func (b *bundler) application(f *folder, h config.SiteHost, own string) error {
 	restart := action{"shop", "restart"}
-	p := home{Dir: shopFolder, TLS: shopFolder + "/tls", Packaged: true}
+	p := home{Dir: shopFolder, TLS: shopFolder + "/tls", User: shopUser, Group: shopUser, Packaged: true}
 	f.put("/usr/local/bin/shop", b.shop, 0o755, "root", restart)
 	f.copy(p.TLS+"/ca.crt", filepath.Join(own, certs.AuthorityCert), 0o644, "root", restart)
-	f.pair(p.TLS+"/client", filepath.Join(own, "client"), "root", restart)
-	f.put(p.Dir+"/db.password", []byte(b.password+"\n"), 0o600, "root", restart)
+	f.pair(p.TLS+"/client", filepath.Join(own, "client"), p.User, restart)
+	f.put(p.Dir+"/db.password", []byte(b.password+"\n"), 0o600, p.User, restart)
 	f.rendered("shop.service", "/etc/systemd/system/shop.service", struct {
 		values
 		ShopArguments string
-	}{valuesOf(b.site, h, p), strings.Join(programsAt(b.site, h, p).shop("%d/client.key", "%d/db.password"), " ")}, 0o644, restart)
+	}{valuesOf(b.site, h, p), strings.Join(programsAt(b.site, h, p).shop(p.TLS+"/client.key", p.Dir+"/db.password"), " ")}, 0o644, restart)
 	return nil
 }
 
@@ -417,6 +460,7 @@ func (b *bundler) server(f *folder, h config.SiteHost) error {
 	n := 1 + slices.IndexFunc(hostsOf(b.site, config.TierDB), func(other config.SiteHost) bool { return other.Name == h.Name })
 	options = serverID.ReplaceAllLiteral(options, []byte("server_id = "+strconv.Itoa(n)))
 	options = append(options, fmt.Sprintf("\n# Of this host.\nbind_address = %s\nport = %d\nmysqlx = OFF                   # nobody may ask it: the firewall has no port of it\n", h.Addresses[0], b.site.Ports.MySQL)...)
+	f.put("/etc/sysctl.d/60-mysqlha.conf", systemd.Kernel(), 0o644, "root", action{"systemd-sysctl", "restart"})
 	f.put("/etc/mysql/conf.d/mysqlha.cnf", options, 0o644, "root", action{"mysqlha-mysqld", "tell"})
 	account := "CREATE DATABASE IF NOT EXISTS " + sandbox.AppSchema + ";\n" +
 		"CREATE USER IF NOT EXISTS '" + sandbox.AppUser + "'@'%' IDENTIFIED BY '" + b.password + "' REQUIRE SSL;\n" +

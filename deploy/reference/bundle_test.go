@@ -189,6 +189,42 @@ func TestTheScriptsOfABundleAreSound(t *testing.T) {
 	}
 }
 
+// Whoever has a certificate that browsers know shows that one.
+func TestCustomersMaySeeACertificateOfAnotherAuthority(t *testing.T) {
+	o := bundleOptions(t)
+	other, err := certs.NewAuthority("other", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := other.IssueTo(dir, "public", certs.Request{Name: "public", Hosts: []string{"shop.example"}, Server: true, ValidFor: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	o.PublicCert, o.PublicKey = filepath.Join(dir, "public.crt"), filepath.Join(dir, "public.key")
+	if err := Bundle(o); err != nil {
+		t.Fatal(err)
+	}
+	if readFile(t, filepath.Join(o.Out, "web1/files/etc/nginx/tls/public/client.crt")) != readFile(t, o.PublicCert) {
+		t.Error("nginx shows another one")
+	}
+	if text := readFile(t, filepath.Join(o.Out, "lb1/files/etc/haproxy/haproxy.cfg")); !strings.Contains(text, "ca-file @system-ca verifyhost shop.example") {
+		t.Errorf("HAProxy trusts somebody else:\n%s", text)
+	}
+	o.PublicCA = o.PublicCert
+	if err := Bundle(o); err != nil {
+		t.Fatal(err)
+	}
+	if text := readFile(t, filepath.Join(o.Out, "lb2/files/etc/haproxy/haproxy.cfg")); !strings.Contains(text, "ca-file /etc/haproxy/tls/public-ca.crt verifyhost") {
+		t.Errorf("HAProxy trusts somebody else:\n%s", text)
+	}
+	if err := other.IssueTo(dir, "public", certs.Request{Name: "public", Hosts: []string{"elsewhere.example"}, Server: true, ValidFor: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	if err := Bundle(o); err == nil || !strings.Contains(err.Error(), "shop.example") {
+		t.Errorf("a certificate of another name: %v", err)
+	}
+}
+
 func TestWhatCannotBeBundledIsRefused(t *testing.T) {
 	for _, c := range []struct {
 		name, says string

@@ -10,6 +10,9 @@
 // one goroutine for each program that it has started itself: the supervisor, and the
 // customers of [Site.Order].
 //
+// [Bundle] makes of the same description and the same templates what hosts of their own
+// get, with the scripts of install/; it starts nothing. [Visit] has customers order there.
+//
 // The folder:
 //
 //	reference.json     what the site is made of; the folder's mark

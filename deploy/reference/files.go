@@ -45,6 +45,8 @@ type home struct {
 	User, Group string
 	// Interface is the network interface with the host's address.
 	Interface string
+	// PublicCA is the file of the authority of the certificate that customers see.
+	PublicCA string
 	// Packaged says that Debian's package runs it as a service, with its own folders for
 	// all else.
 	Packaged bool
@@ -119,7 +121,7 @@ func jobs(s *config.Site) []job {
 
 // home is where everything of a host is on this machine.
 func (l layout) home(h config.SiteHost) home {
-	return home{Dir: l.host(h.Name), TLS: l.host(h.Name, "tls"), User: nobodyUser, Group: nobodyGroup, Interface: "eth0"}
+	return home{Dir: l.host(h.Name), TLS: l.host(h.Name, "tls"), User: nobodyUser, Group: nobodyGroup, Interface: "eth0", PublicCA: l.host(h.Name, "tls", "ca.crt")}
 }
 
 func (l layout) values(h config.SiteHost) values { return valuesOf(l.site, h, l.home(h)) }

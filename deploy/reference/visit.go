@@ -26,6 +26,8 @@ const countTimeout = time.Minute
 type Visit struct {
 	// Description is the description of the site, PKI the folder of its authority.
 	Description, PKI string
+	// CA is the file of the authority that customers trust; default the site's own.
+	CA string
 	// Orders is how many orders they place together, 0 for as many as they can until they
 	// are told to stop; Customers how many of them there are.
 	Orders, Customers int
@@ -42,7 +44,11 @@ func (v Visit) Run(ctx context.Context, stop <-chan struct{}) (customer.Report, 
 	if err != nil {
 		return customer.Report{}, customer.Found{}, fmt.Errorf("the description of the site %s: %w", v.Description, err)
 	}
-	report, err := customer.Run(ctx, customer.Options{Name: site.Public.Name, Address: site.Public.Address, CA: filepath.Join(v.PKI, certs.AuthorityCert), Customers: v.Customers, Orders: v.Orders, Stop: stop})
+	ca := v.CA
+	if ca == "" {
+		ca = filepath.Join(v.PKI, certs.AuthorityCert)
+	}
+	report, err := customer.Run(ctx, customer.Options{Name: site.Public.Name, Address: site.Public.Address, CA: ca, Customers: v.Customers, Orders: v.Orders, Stop: stop})
 	if err != nil {
 		return report, customer.Found{}, err
 	}
@@ -68,7 +74,9 @@ func (v Visit) primary(ctx context.Context, site *config.Site) (db *sql.DB, err 
 		return nil, err
 	}
 	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(text) // The customers have read it already.
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("there is no certificate in %s", filepath.Join(v.PKI, certs.AuthorityCert))
+	}
 	err = sandbox.Poll(ctx, pollInterval, "looking for the server that takes writes", func(ctx context.Context) error {
 		var errs []error
 		for _, h := range hostsOf(site, config.TierDB) {

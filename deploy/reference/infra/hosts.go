@@ -25,8 +25,12 @@ func hostCommands() []*cli.Command {
 			&cli.StringFlag{Name: "shop", Usage: "the `PROGRAM` for the application servers (default: the one beside this program)"},
 			&cli.StringFlag{Name: "arch", Value: runtime.GOARCH, Usage: "the hosts' architecture, amd64 or arm64: `ARCH`"},
 			&cli.StringFlag{Name: "alertmanager", Usage: "the configuration of Alertmanager with your receivers, a `FILE` (default: one that tells nobody)"},
+			&cli.StringFlag{Name: "public-cert", Usage: "the certificate that customers see, with what leads to its authority, a `FILE` (default: one of the site's own authority)"},
+			&cli.StringFlag{Name: "public-key", Usage: "its key, a `FILE`"},
+			&cli.StringFlag{Name: "public-ca", Usage: "its authority, for the balancers' checks, a `FILE` (default: those that hosts trust anyway)"},
 			&cli.IntFlag{Name: "days", Value: 90, Usage: "for how long new certificates are valid, `DAYS`"})},
 		{Name: "visit", Usage: "order at a site of real hosts as customers, and count at the primary what was acknowledged; from where administrators log in", Action: visitHosts, Flags: append(site,
+			&cli.StringFlag{Name: "ca", Usage: "the authority of the certificate that customers see, a `FILE` (default: the site's own)"},
 			&cli.IntFlag{Name: "orders", Value: 1000, Usage: "how many; 0 goes on until Ctrl-C"},
 			&cli.IntFlag{Name: "customers", Value: 8, Usage: "how many order at a time"})},
 	}
@@ -43,7 +47,7 @@ func bundle(c *cli.Context) error {
 	}
 	out := c.String("out")
 	err := reference.Bundle(reference.BundleOptions{Description: c.String("site"), PKI: c.String("pki"), Out: out, Packages: c.String("packages"), Shop: shop, Arch: c.String("arch"),
-		Routing: c.String("alertmanager"), ValidFor: time.Duration(c.Int("days")) * 24 * time.Hour})
+		Routing: c.String("alertmanager"), PublicCert: c.String("public-cert"), PublicKey: c.String("public-key"), PublicCA: c.String("public-ca"), ValidFor: time.Duration(c.Int("days")) * 24 * time.Hour})
 	if err != nil {
 		return err
 	}
@@ -53,7 +57,7 @@ func bundle(c *cli.Context) error {
 
 // visitHosts is interrupted by letting the customers finish, and then still counts.
 func visitHosts(c *cli.Context) error {
-	visit := reference.Visit{Description: c.String("site"), PKI: c.String("pki"), Orders: c.Int("orders"), Customers: c.Int("customers")}
+	visit := reference.Visit{Description: c.String("site"), PKI: c.String("pki"), CA: c.String("ca"), Orders: c.Int("orders"), Customers: c.Int("customers")}
 	report, found, err := visit.Run(context.WithoutCancel(c.Context), c.Context.Done())
 	if err != nil {
 		return err

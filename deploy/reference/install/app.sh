@@ -2,6 +2,10 @@
 own_packages+=(mysqlhad)
 units+=(mysqlha-redirector shop)
 
+prepare() {
+  id shop >/dev/null 2>&1 || change "make the user shop" useradd --system --user-group --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin shop
+}
+
 judge() { systemctl daemon-reload; }
 
 # An upgrade does not restart the redirector, since that ends sessions.

@@ -1,6 +1,6 @@
 # A database server: mysqld behind its gate, and mysqlhad, a member of etcd.
 own_packages+=(mysqlhad)
-units+=(mysqlha-mysqld mysqlhad)
+units+=(systemd-sysctl mysqlha-mysqld mysqlhad)
 readonly data=/var/lib/mysql
 # Says that the package of MySQL came while this ran, to a host without data: what it has made is empty.
 readonly fresh=$state/fresh-mysql
@@ -109,8 +109,7 @@ status() {
 }
 
 in_sync() {
-  status primary | awk -v me="$host" '$1 == me {found = 1} END {exit !found}' ||
-    status replica | awk -F '  +' -v me="$host" '$1 ~ me {print}' | grep -q ' yes '
+  { status primary && status replica; } | awk -F '  +' -v me="$host" '$1 == me && ($2 == "primary" || $6 == "yes") {found = 1} END {exit !found}'
 }
 
 # make_account makes the application's account, where this is the primary.

@@ -1,5 +1,5 @@
 # A balancer: HAProxy, and keepalived, which holds the public address or leaves it to another.
-packages+=(haproxy keepalived iproute2)
+packages+=(haproxy keepalived iproute2 ca-certificates)
 units+=(haproxy keepalived)
 
 prepare() {
