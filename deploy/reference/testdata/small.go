@@ -1,4 +1,0 @@
-// Command small stands in for a program that is handed out.
-package main
-
-func main() {}
