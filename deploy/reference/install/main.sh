@@ -2,7 +2,7 @@
 account=no
 for argument; do
   case $argument in
-    --check) check=yes ;;
+    --check | --dry-run) check=yes ;;
     --yes) yes=yes ;;
     --account) account=yes ;;
     -h | --help) usage; exit ;;
