@@ -350,8 +350,8 @@ func (f *fleet) well() {
 		}
 	}
 	f.machines["db2"].is("cat /proc/sys/net/ipv4/tcp_retries2 /proc/sys/net/ipv4/tcp_keepalive_time", "5\n5")
-	for name, said := range f.everywhere(`ls -d /var/tmp/mysqlha-site /usr/sbin/policy-rc.d 2>/dev/null; find /etc -name '*.key' -perm /077`) {
-		if strings.Trim(said, "( )exit status 2") != "" {
+	for name, said := range f.everywhere(`ls -d /var/tmp/mysqlha-site /usr/sbin/policy-rc.d 2>/dev/null || :; find /etc -name '*.key' -perm /077`) {
+		if said != "" {
 			f.t.Errorf("%s has %s", name, said)
 		}
 	}
