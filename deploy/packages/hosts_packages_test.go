@@ -79,6 +79,12 @@ func newFleet(t *testing.T) *fleet {
 	if err != nil {
 		t.Fatalf("deploy/packages/debian-hosts: %v", err)
 	}
+	// Ten systemds watch files by some 70 of what one user may have in all.
+	if text, err := os.ReadFile("/proc/sys/fs/inotify/max_user_instances"); err == nil {
+		if n, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && n < 128 {
+			t.Fatalf("fs.inotify.max_user_instances is %d: sysctl fs.inotify.max_user_instances=512", n)
+		}
+	}
 	names, addresses := hostsOfTheSite()
 	f := &fleet{t: t, network: fmt.Sprintf("mhh%04d", os.Getpid()%10000), dir: t.TempDir(), names: names, machines: make(map[string]*machine)}
 	must(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f.path("key"))
