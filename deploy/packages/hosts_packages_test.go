@@ -272,6 +272,8 @@ func TestHostsFromEmptyMachinesToAFailover(t *testing.T) {
 	f.mended()
 	f.failover()
 	f.well()
+	f.upgraded()
+	f.well()
 	f.unchanged()
 }
 
@@ -509,6 +511,44 @@ func (f *fleet) failover() {
 		return nil
 	})
 	f.t.Log(f.machines[next].do("mysqlha history --config /etc/mysqlha/mysqlhad.yaml; mysqlha status --config /etc/mysqlha/mysqlhad.yaml"))
+}
+
+// upgraded: a bundle of the next version brings it to all hosts, without a new term.
+func (f *fleet) upgraded() {
+	f.t.Helper()
+	term := func() string {
+		said := f.machines["db3"].do("mysqlha status --config /etc/mysqlha/mysqlhad.yaml | head -n 1")
+		_, after, _ := strings.Cut(said, "(term ")
+		before, _, _ := strings.Cut(after, ",")
+		return before
+	}
+	was := term()
+	servers := f.everywhere("cat /proc/$(systemctl show --property MainPID --value mysqlha-mysqld)/task/*/children 2>/dev/null || :")
+	for _, path := range packagesOf(f.t, older, runtime.GOARCH, "deb") {
+		must(f.t, "rm", f.path("packages", filepath.Base(path)))
+	}
+	must(f.t, "cp", append(packagesOf(f.t, newer, runtime.GOARCH, "deb"), f.path("packages"))...)
+	f.bundle()
+	said := f.do("bundle/all")
+	for _, want := range []string{"db1: install mysqlha mysqlhad " + newer + "\n", "db1: done, 1 change\n", "lb1: install mysqlha " + newer + "\n", "app2: mysqlha-redirector runs the former version still: systemctl restart mysqlha-redirector"} {
+		if !strings.Contains(said, want) {
+			f.t.Errorf("the upgrade does not say %q:\n%s", want, said)
+		}
+	}
+	for name, version := range f.everywhere("mysqlha version | cut -d' ' -f2; [ ! -e /usr/bin/mysqlhad ] || mysqlhad --version") {
+		if !strings.HasPrefix(version, "v1.0.0-7-gabcdef0") || strings.Contains(version, "v1.0.0\n") {
+			f.t.Errorf("%s has the version %s", name, version)
+		}
+	}
+	if now := term(); now != was || was == "" {
+		f.t.Errorf("the term was %q, and is %q after the upgrade", was, now)
+	}
+	for name, now := range f.everywhere("cat /proc/$(systemctl show --property MainPID --value mysqlha-mysqld)/task/*/children 2>/dev/null || :") {
+		if now != servers[name] || strings.HasPrefix(name, "db") && now == "" {
+			f.t.Errorf("mysqld of %s was %q, and is %q after the upgrade", name, servers[name], now)
+		}
+	}
+	f.do("infra", "visit", "--site", "site.yaml", "--orders", "100")
 }
 
 // primary is the server that takes writes, empty for none.

@@ -28,6 +28,8 @@ USAGE
 
 say() { printf '%s: %s\n' "$host" "$*"; }
 
+counted() { if (($1 == 1)); then echo "1 change"; else echo "$1 changes"; fi; }
+
 # fail WHAT REMEDY ends it.
 fail() {
   printf '%s: %s\n  %s\n' "$host" "$1" "$2" >&2

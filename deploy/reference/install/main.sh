@@ -38,9 +38,9 @@ for unit in "${units[@]}"; do
   settle "$unit"
 done
 if [[ $check == yes ]]; then
-  if ((changes > 0)); then say "$changes changes would be made"; else say "nothing would be changed"; fi
+  if ((changes > 0)); then say "$(counted $changes) would be made"; else say "nothing would be changed"; fi
   exit
 fi
 await_all
 hook finish
-if ((changes > 0)); then say "done, $changes changes"; else say "done, nothing had to be changed"; fi
+if ((changes > 0)); then say "done, $(counted $changes)"; else say "done, nothing had to be changed"; fi
