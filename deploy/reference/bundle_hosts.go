@@ -181,9 +181,11 @@ func (b *bundler) monitoring(f *folder, h config.SiteHost, own string) {
 	f.pair(p.TLS+"/reader", filepath.Join(own, "reader"), "prometheus", none)
 	f.rendered("prometheus.yml", p.Dir+"/prometheus.yml", valuesOf(b.site, h, p), 0o644, reload)
 	f.put(p.Dir+"/mysqlha.rules.yml", prometheus.Rules(), 0o644, "root", reload)
-	rules, err := templateFiles.ReadFile("templates/site.rules.yml")
-	f.errs = append(f.errs, err)
-	f.put(p.Dir+"/site.rules.yml", rules, 0o644, "root", reload)
+	for _, name := range siteRules {
+		rules, err := templateFiles.ReadFile("templates/" + name)
+		f.errs = append(f.errs, err)
+		f.put(p.Dir+"/"+name, rules, 0o644, "root", reload)
+	}
 	f.put("/etc/default/prometheus", defaults(at.prometheus("/var/lib/prometheus/metrics2")), 0o644, "root", action{"prometheus", "restart"})
 	f.put("/etc/default/prometheus-alertmanager", defaults(at.alertmanager("/var/lib/prometheus/alertmanager")), 0o644, "root", action{"prometheus-alertmanager", "restart"})
 	routing := b.options.Routing
