@@ -181,7 +181,7 @@ func (b *bundler) monitoring(f *folder, h config.SiteHost, own string) {
 	f.pair(p.TLS+"/reader", filepath.Join(own, "reader"), "prometheus", none)
 	f.rendered("prometheus.yml", p.Dir+"/prometheus.yml", valuesOf(b.site, h, p), 0o644, reload)
 	f.put(p.Dir+"/mysqlha.rules.yml", prometheus.Rules(), 0o644, "root", reload)
-	for _, name := range siteRules {
+	for _, name := range siteRules() {
 		rules, err := templateFiles.ReadFile("templates/" + name)
 		f.errs = append(f.errs, err)
 		f.put(p.Dir+"/"+name, rules, 0o644, "root", reload)

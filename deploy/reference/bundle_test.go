@@ -170,7 +170,7 @@ func TestTheDaemonsOfABundleTakeTheirConfiguration(t *testing.T) {
 			t.Errorf("%s: %v", host, err)
 		}
 	}
-	if rules, err := filepath.Glob(filepath.Join(o.Out, "mon/files/etc/prometheus/*.rules.yml")); err != nil || len(rules) != 1+len(siteRules) {
+	if rules, err := filepath.Glob(filepath.Join(o.Out, "mon/files/etc/prometheus/*.rules.yml")); err != nil || len(rules) != 1+len(siteRules()) {
 		t.Errorf("Prometheus has the rules %v: %v", rules, err)
 	}
 	options := readFile(t, filepath.Join(o.Out, "db3/files/etc/mysql/conf.d/mysqlha.cnf"))

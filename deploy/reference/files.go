@@ -30,7 +30,7 @@ const publicName = "public"
 const certificatesValid = 365 * 24 * time.Hour
 
 // siteRules are the rules of the tiers around the database, templates that are none.
-var siteRules = []string{"site.rules.yml", "tiers.rules.yml"}
+func siteRules() []string { return []string{"site.rules.yml", "tiers.rules.yml"} }
 
 // nobody is as whom everything runs that needs no rights: on hosts of their own each
 // would be a user of its own. Debian has this one on every machine.
@@ -218,7 +218,7 @@ func (l layout) writeHost(pki certs.Folder, h config.SiteHost) error {
 		render("prometheus.yml", 0o644)
 		errs = append(errs, writeFile(filepath.Join(v.Dir, "mysqlha.rules.yml"), prometheus.Rules(), 0o644), l.writeRouting(v.Dir))
 		// What has braces of its own is no template.
-		for _, name := range siteRules {
+		for _, name := range siteRules() {
 			rules, err := templateFiles.ReadFile("templates/" + name)
 			errs = append(errs, err, writeFile(filepath.Join(v.Dir, name), rules, 0o644))
 		}
