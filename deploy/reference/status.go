@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/mysqlha/mysqlha/config"
 	"github.com/mysqlha/mysqlha/deploy/sandbox"
@@ -38,12 +37,7 @@ func (s *Site) WriteStatus(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	t := table.NewWriter()
-	t.SetOutputMirror(w)
-	t.SetStyle(table.StyleLight)
-	t.Style().Format.Header = text.FormatDefault
-	t.Style().Options = table.OptionsNoBordersAndSeparators
-	t.AppendHeader(table.Row{"host", "address", "program", "state", "pid", "since", "starts", "monitoring", "firewall"})
+	t := sandbox.NewTable(w, "host", "address", "program", "state", "pid", "since", "starts", "monitoring", "firewall")
 	for _, h := range s.layout.site.Hosts {
 		at := h.Addresses[0]
 		if strings.Contains(strings.Join(holders, " "), h.Name) {

@@ -47,7 +47,7 @@ func Describe(c api.Cluster) string {
 // WriteCluster writes the servers as a table.
 func WriteCluster(w io.Writer, c api.Cluster) {
 	fmt.Fprintln(w, clusterTitle(c))
-	t := newTable(w, "server", "role", "state", "mysqld", "in sync", "problem")
+	t := NewTable(w, "server", "role", "state", "mysqld", "in sync", "problem")
 	for _, s := range c.Servers {
 		t.AppendRow(table.Row{s.Name, s.Role, s.State, s.Address, inSync(s), problemOf(s)})
 	}
@@ -90,7 +90,7 @@ func (s *Sandbox) writeStatus(ctx context.Context, w io.Writer) error {
 		return fmt.Errorf("the sandbox in %s is not running: start it again with `mysqlha sandbox up`, or remove it with `mysqlha sandbox down`", s.layout.dir)
 	}
 	fmt.Fprintf(w, "sandbox %s, supervisor pid %d\n", s.layout.dir, report.Supervisor.PID)
-	t := newTable(w, "process", "state", "pid", "since", "starts", "last end")
+	t := NewTable(w, "process", "state", "pid", "since", "starts", "last end")
 	for _, p := range report.Programs {
 		t.AppendRow(table.Row{p.Name, p.State, pidText(p.Identity), time.Since(p.Since).Round(time.Second), p.Starts, p.LastExit})
 		if host, isGuard := strings.CutSuffix(p.Name, "/guard"); isGuard {
@@ -162,7 +162,9 @@ func shellWord(path string) string {
 	return path
 }
 
-func newTable(w io.Writer, header ...any) table.Writer {
+// NewTable returns a table without borders, in the look of all that is shown of clusters and
+// sites.
+func NewTable(w io.Writer, header ...any) table.Writer {
 	t := table.NewWriter()
 	t.SetOutputMirror(w)
 	t.SetStyle(table.StyleLight)

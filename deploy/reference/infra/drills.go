@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/urfave/cli/v2"
 
 	"github.com/mysqlha/mysqlha/deploy/reference"
+	"github.com/mysqlha/mysqlha/deploy/sandbox"
 )
 
 // drills carries out those named, or all, and fails if one of them has shown something to
@@ -147,12 +147,7 @@ func inJSON(r reference.DrillResult) drillJSON {
 
 // writeDrills writes what all of them have shown, a line each.
 func writeDrills(w io.Writer, results []reference.DrillResult) {
-	t := table.NewWriter()
-	t.SetOutputMirror(w)
-	t.SetStyle(table.StyleLight)
-	t.Style().Format.Header = text.FormatDefault
-	t.Style().Options = table.OptionsNoBordersAndSeparators
-	t.AppendHeader(table.Row{"drill", "orders", "failed requests", "longest gap", "lost", "doubled", "alerts"})
+	t := sandbox.NewTable(w, "drill", "orders", "failed requests", "longest gap", "lost", "doubled", "alerts")
 	for _, r := range results {
 		gap, _ := r.Customers.LongestGap()
 		t.AppendRow(table.Row{r.Name, len(r.Customers.Acks), r.Customers.Failed, gap.Round(time.Millisecond), len(r.Found.Lost), len(r.Found.Doubled), alerts(r, false)})

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"os"
@@ -15,11 +14,11 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/urfave/cli/v2"
 
 	"github.com/mysqlha/mysqlha/deploy/reference"
 	"github.com/mysqlha/mysqlha/deploy/reference/scan"
+	"github.com/mysqlha/mysqlha/deploy/sandbox"
 )
 
 // showing are the commands that show what a site is like; docs/questions.md uses them.
@@ -47,17 +46,6 @@ func withSite(c *cli.Context, do func(*reference.Site) error) error {
 	}
 	defer s.Close()
 	return do(s)
-}
-
-// newTable is one without borders.
-func newTable(w io.Writer, header ...any) table.Writer {
-	t := table.NewWriter()
-	t.SetOutputMirror(w)
-	t.SetStyle(table.StyleLight)
-	t.Style().Format.Header = text.FormatDefault
-	t.Style().Options = table.OptionsNoBordersAndSeparators
-	t.AppendHeader(header)
-	return t
 }
 
 // query prints the series of each expression, one a line: its labels and its value.
@@ -149,7 +137,7 @@ func eavesdrop(c *cli.Context) error {
 			return err
 		}
 		fmt.Fprintf(c.App.Writer, "%s, and %d packets on %d links\n\n", what, heard.Packets, heard.Links)
-		t := newTable(c.App.Writer, "between", "packets", "connections", "TLS", "plain", "the note")
+		t := sandbox.NewTable(c.App.Writer, "between", "packets", "connections", "TLS", "plain", "the note")
 		for _, one := range heard.Between {
 			read := "cannot be read"
 			if one.Readable > 0 {
