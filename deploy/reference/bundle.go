@@ -28,8 +28,12 @@ var installFiles embed.FS
 //go:embed hosts.example.yaml
 var HostsExample []byte
 
-// bundleMark is a file that every bundle has, and nothing else.
-const bundleMark = "hosts"
+// bundleMark is a file that every bundle has, and nothing else; bundleMarkText is what is in
+// it. A folder without it is never removed.
+const (
+	bundleMark     = ".mysqlha-bundle"
+	bundleMarkText = "This folder is a bundle of mysqlha's: infra bundle replaces it as a whole.\n"
+)
 
 // BundleOptions say what to make for hosts of their own.
 type BundleOptions struct {
@@ -71,10 +75,8 @@ func Bundle(o BundleOptions) error {
 	if err != nil {
 		return fmt.Errorf("the description of the site %s: %w", o.Description, err)
 	}
-	if entries, err := os.ReadDir(o.Out); err == nil && len(entries) > 0 {
-		if _, err := os.Stat(filepath.Join(o.Out, bundleMark)); err != nil {
-			return fmt.Errorf("%s holds something that is no bundle: name another folder", o.Out)
-		}
+	if err := replaceable(o.Out); err != nil {
+		return err
 	}
 	b := &bundler{options: o, site: site}
 	if err := b.gather(); err != nil {
@@ -95,6 +97,21 @@ func Bundle(o BundleOptions) error {
 	}
 	if err := errors.Join(os.RemoveAll(o.Out), os.Rename(b.dir, o.Out)); err != nil {
 		return fmt.Errorf("making the bundle: %w", err)
+	}
+	return nil
+}
+
+// replaceable refuses a place where something is that no bundle is.
+func replaceable(out string) error {
+	entries, err := os.ReadDir(out)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the bundle cannot be there: %w; name another folder", err)
+	}
+	if text, err := os.ReadFile(filepath.Join(out, bundleMark)); err != nil || string(text) != bundleMarkText {
+		return fmt.Errorf("%s holds something that is no bundle: name another folder, or remove it yourself if nothing in it is needed", out)
 	}
 	return nil
 }
@@ -261,5 +278,6 @@ func (b *bundler) driver() error {
 		}
 	}
 	all, err := installFiles.ReadFile("install/all")
-	return errors.Join(err, writeFile(filepath.Join(b.dir, "all"), all, 0o755), writeFile(filepath.Join(b.dir, bundleMark), []byte(list), 0o644), os.Chmod(b.dir, 0o700))
+	return errors.Join(err, writeFile(filepath.Join(b.dir, "all"), all, 0o755), writeFile(filepath.Join(b.dir, "hosts"), []byte(list), 0o644),
+		writeFile(filepath.Join(b.dir, bundleMark), []byte(bundleMarkText), 0o644), os.Chmod(b.dir, 0o700))
 }

@@ -245,6 +245,21 @@ func TestWhatCannotBeBundledIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
+		{"a folder of somebody else with a file hosts", "holds something that is no bundle", func(t *testing.T, o *BundleOptions) {
+			if err := writeFile(filepath.Join(o.Out, "hosts"), []byte("db1 10.0.4.1 db\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"a mark of another meaning", "holds something that is no bundle", func(t *testing.T, o *BundleOptions) {
+			if err := writeFile(filepath.Join(o.Out, ".mysqlha-bundle"), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"a file", "name another folder", func(t *testing.T, o *BundleOptions) {
+			if err := writeFile(o.Out, []byte("precious\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}},
 		{"no authority", "mysqlha certs init", func(t *testing.T, o *BundleOptions) { o.PKI = t.TempDir() }},
 		{"no packages", "has no package mysqlha", func(t *testing.T, o *BundleOptions) { o.Packages = t.TempDir() }},
 		{"packages of two versions", "packages of several versions", func(t *testing.T, o *BundleOptions) {
