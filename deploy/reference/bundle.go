@@ -129,6 +129,9 @@ type bundler struct {
 	password string
 }
 
+// password is what may be written into SQL as it is.
+var password = regexp.MustCompile(`^[A-Za-z0-9]+$`)
+
 var packageFile = regexp.MustCompile(`^(mysqlhad?)_([0-9A-Za-z.+~-]+)_(amd64|arm64)\.deb$`)
 
 // gather reads all that the hosts have in common, before anything is written.
@@ -164,6 +167,9 @@ func (b *bundler) gather() error {
 	}
 	if b.token, err = kept(filepath.Join(b.options.PKI, "etcd.token")); err == nil {
 		b.password, err = kept(filepath.Join(b.options.PKI, "app.password"))
+	}
+	if err == nil && !password.MatchString(b.password) {
+		err = fmt.Errorf("the application's password in %s has something else than letters and digits of ASCII: write another there, or remove the file to have one made", filepath.Join(b.options.PKI, "app.password"))
 	}
 	return err
 }

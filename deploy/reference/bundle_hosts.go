@@ -260,8 +260,11 @@ func (b *bundler) server(f *folder, h config.SiteHost) error {
 	options = append(options, fmt.Sprintf("\n# Of this host.\nbind_address = %s\nport = %d\nmysqlx = OFF                   # nobody may ask it: the firewall has no port of it\n", h.Addresses[0], b.site.Ports.MySQL)...)
 	f.put("/etc/sysctl.d/60-mysqlha.conf", systemd.Kernel(), 0o644, "root", action{"systemd-sysctl", "restart"})
 	f.put("/etc/mysql/conf.d/mysqlha.cnf", options, 0o644, "root", action{"mysqlha-mysqld", "tell"})
+	// Whoever writes another password into its file changes that of an account that is there.
+	identified := "'" + sandbox.AppUser + "'@'%' IDENTIFIED BY '" + b.password + "' REQUIRE SSL;\n"
 	account := "CREATE DATABASE IF NOT EXISTS " + sandbox.AppSchema + ";\n" +
-		"CREATE USER IF NOT EXISTS '" + sandbox.AppUser + "'@'%' IDENTIFIED BY '" + b.password + "' REQUIRE SSL;\n" +
+		"CREATE USER IF NOT EXISTS " + identified +
+		"ALTER USER " + identified +
 		"GRANT ALL ON " + sandbox.AppSchema + ".* TO '" + sandbox.AppUser + "'@'%';\n"
 	return writeFile(filepath.Join(f.dir, "account.sql"), []byte(account), 0o600)
 }

@@ -199,6 +199,22 @@ func TestTheScriptsOfABundleAreSound(t *testing.T) {
 	}
 }
 
+// An account that is there gets a password that was changed.
+func TestAnotherPasswordReachesTheAccount(t *testing.T) {
+	o := bundleOptions(t)
+	if err := writeFile(filepath.Join(o.PKI, "app.password"), []byte("Another1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Bundle(o); err != nil {
+		t.Fatal(err)
+	}
+	sql := readFile(t, filepath.Join(o.Out, "db1/account.sql"))
+	made, changed := strings.Index(sql, "CREATE USER IF NOT EXISTS 'app'@'%' IDENTIFIED BY 'Another1' REQUIRE SSL;\n"), strings.Index(sql, "ALTER USER 'app'@'%' IDENTIFIED BY 'Another1' REQUIRE SSL;\n")
+	if made < 0 || changed < made {
+		t.Errorf("db1 runs\n%s", sql)
+	}
+}
+
 // Whoever has a certificate that browsers know shows that one.
 func TestCustomersMaySeeACertificateOfAnotherAuthority(t *testing.T) {
 	o := bundleOptions(t)
@@ -261,6 +277,11 @@ func TestWhatCannotBeBundledIsRefused(t *testing.T) {
 			}
 		}},
 		{"no authority", "mysqlha certs init", func(t *testing.T, o *BundleOptions) { o.PKI = t.TempDir() }},
+		{"a password that SQL would take for more", "app.password has something else than letters and digits", func(t *testing.T, o *BundleOptions) {
+			if err := writeFile(filepath.Join(o.PKI, "app.password"), []byte("a'; DROP SCHEMA app; --\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}},
 		{"no packages", "has no package mysqlha", func(t *testing.T, o *BundleOptions) { o.Packages = t.TempDir() }},
 		{"packages of two versions", "packages of several versions", func(t *testing.T, o *BundleOptions) {
 			if err := writeFile(filepath.Join(o.Packages, "mysqlha_2.0.0-1_"+o.Arch+".deb"), nil, 0o644); err != nil {
