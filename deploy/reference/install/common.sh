@@ -4,7 +4,7 @@ export LC_ALL=C DEBIAN_FRONTEND=noninteractive PATH=/usr/local/sbin:/usr/local/b
 umask 022
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
-# What is remembered from run to run: which files are ours, and what services still need because one of theirs has
+# What is remembered from run to run: which files are ours, which server, and what services still need because one of theirs has
 # changed, so that a run that was cut off is made up for.
 readonly state=/var/lib/mysqlha-site
 # Keeps packages from starting a service before it has its configuration.
@@ -56,6 +56,14 @@ quietly() {
     printf '%s\n' "$said" | tail -n 20 >&2
     fail "$what" "$remedy"
   }
+}
+
+# judged PROGRAM COMMAND… has a program judge its configuration, which is in place already.
+judged() {
+  local program=$1
+  shift
+  quietly "$program does not take its configuration" \
+    "nothing was restarted, but the next start would take these files: mend what it says above and run this again before $program is started anew; what was there before the site's is NAME.orig" "$@"
 }
 
 installed() { [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
@@ -172,9 +180,9 @@ put() {
   wanted "$3" >"$new"
   chown "$2" "$new"
   chmod "$1" "$new"
-  # What somebody else has put there is kept.
+  # What somebody else has put there is kept, as it is: what only root may read stays so.
   if ! grep -qsxF "$4" "$state/written"; then
-    if [[ -e $4 && $1 != 600 ]]; then cp -p "$4" "$4.orig"; fi
+    if [[ -e $4 ]]; then cp -p "$4" "$4.orig"; fi
     printf '%s\n' "$4" >>"$state/written"
   fi
   mv -fT "$new" "$4"

@@ -10,6 +10,6 @@ prepare() {
 }
 
 judge() {
-  quietly "HAProxy does not take its configuration" "nothing was restarted; see what it says above" haproxy -c -q -f /etc/haproxy/haproxy.cfg
-  quietly "keepalived does not take its configuration" "nothing was restarted; see what it says above" keepalived --config-test --use-file=/etc/keepalived/keepalived.conf
+  judged HAProxy haproxy -c -q -f /etc/haproxy/haproxy.cfg
+  judged keepalived keepalived --config-test --use-file=/etc/keepalived/keepalived.conf
 }

@@ -3,5 +3,5 @@ packages+=(nginx prometheus-nginx-exporter logrotate)
 units+=(nginx prometheus-nginx-exporter)
 
 judge() {
-  quietly "nginx does not take its configuration" "nothing was restarted; see what it says above" nginx -t -q
+  judged nginx nginx -t -q
 }
