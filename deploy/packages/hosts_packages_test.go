@@ -244,6 +244,8 @@ func TestHostsFromEmptyMachinesToAFailover(t *testing.T) {
 	for _, name := range []string{"db1", "db2", "db3"} {
 		f.repository(f.machines[name])
 	}
+	// One has a disk for its data.
+	f.machines["db2"].do("mkdir -p /srv/disk/lost+found /var/lib/mysql; mount --bind /srv/disk /var/lib/mysql")
 
 	// It says what it would do, and does nothing.
 	before := f.everywhere(sums)
@@ -280,11 +282,36 @@ func TestHostsFromEmptyMachinesToAFailover(t *testing.T) {
 // refusals: what cannot be is told with what to do about it, and nothing is changed.
 func (f *fleet) refusals() {
 	f.t.Helper()
+	const (
+		withMySQL = `printf '#!/bin/sh\necho mysqld  Ver 8.4.6 for Linux\n' >/usr/sbin/mysqld; chmod 755 /usr/sbin/mysqld; `
+		// A server of somebody else's, as a service; its process is remembered, and is to be the same afterwards.
+		runningMySQL = `mkdir -p /data; chown nobody /data
+runuser -u nobody -- /opt/mysql/bin/mysqld --no-defaults --initialize-insecure --datadir=/data/mysql
+printf '[Service]\nUser=nobody\nExecStart=/opt/mysql/bin/mysqld --no-defaults --datadir=/data/mysql --socket=/data/socket --pid-file=/data/pid --mysqlx=OFF\n[Install]\nWantedBy=multi-user.target\n' >/etc/systemd/system/mysql.service
+systemctl daemon-reload; systemctl enable -q --now mysql
+for n in $(seq 300); do [ -e /data/pid ] && break; sleep 0.2; done
+cp /data/pid /run/was
+`
+		stillRuns = `pid=$(cat /run/was); grep -qz datadir=/data/mysql /proc/$pid/cmdline; cmp /data/pid /run/was; test "$(systemctl is-active mysql) $(systemctl is-enabled mysql)" = "active enabled"
+rm /usr/sbin/mysqld
+`
+		endedMySQL = `systemctl disable -q --now mysql; rm /etc/systemd/system/mysql.service; systemctl daemon-reload; rm -r /data`
+	)
 	for _, c := range []struct{ host, before, after, says, remedy string }{
 		{"db3", "", "", "there is no MySQL here, and apt knows none of 8.4 or newer", "set up MySQL's repository"},
 		{"db3", `printf '#!/bin/sh\necho mysqld  Ver 8.0.41 for Linux\n' >/usr/sbin/mysqld; chmod 755 /usr/sbin/mysqld`, "rm /usr/sbin/mysqld", "/usr/sbin/mysqld is 8.0.41", "upgrade it first"},
 		{"db3", `printf '#!/bin/sh\necho mysqld  Ver 8.4.6 for Linux\n' >/usr/sbin/mysqld; chmod 755 /usr/sbin/mysqld; mkdir /var/lib/mysql; echo precious >/var/lib/mysql/ibdata1`,
 			"rm /usr/sbin/mysqld; grep -qx precious /var/lib/mysql/ibdata1; rm -r /var/lib/mysql", "has data that is not of this site: nothing was touched", "to take that server into a cluster"},
+		{"db3", withMySQL + `mkdir -p /data/mysql; echo precious >/data/mysql/ibdata1; ln -s /data/mysql /var/lib/mysql`,
+			"rm /usr/sbin/mysqld /var/lib/mysql; grep -qx precious /data/mysql/ibdata1; rm -r /data", "/var/lib/mysql has data that is not of this site: nothing was touched", "to take that server into a cluster"},
+		// One that runs as a service, with a data directory of its own: as its options say, and without them.
+		{"db3", withMySQL + runningMySQL + `mkdir -p /etc/mysql; printf '[mysqld]\ndatadir = /data/mysql\n' >/etc/mysql/my.cnf; printf '#!/bin/sh\necho mysqld  Ver 8.4.6 --datadir=/data/mysql\n' >/usr/sbin/mysqld`,
+			"rm -r /etc/mysql; " + stillRuns, "MySQL's options have the data directory /data/mysql", "to take that server into a cluster"},
+		{"db3", withMySQL, stillRuns, "a MySQL runs here that is not the site's: mysql.service", "to take that server into a cluster"},
+		{"db3", withMySQL + `install -D -m 600 /dev/null /var/lib/mysqlha/control.password`, "rm -r /var/lib/mysqlha; " + stillRuns + endedMySQL,
+			"/var/lib/mysqlha/control.password is there, and this has not made it", "go on with this host by docs/install.md"},
+		{"db3", withMySQL + `cp /bin/sleep /run/mysqld; setsid /run/mysqld 1000 >/dev/null 2>&1 & echo $! >/run/was; sleep 0.5`, `test "$(cat /proc/$(cat /run/was)/comm)" = mysqld; kill $(cat /run/was); rm /run/mysqld /usr/sbin/mysqld`,
+			"a MySQL runs here that is not the site's: the process ", "to take that server into a cluster"},
 		{"web2", "hostname wrong", "hostname web2", "this machine is called wrong", "hostnamectl set-hostname web2"},
 	} {
 		m := f.machines[c.host]
@@ -299,6 +326,7 @@ func (f *fleet) refusals() {
 		if now := m.do(sums); now != before {
 			f.t.Errorf("%s was changed before it was refused: %s", c.host, c.says)
 		}
+		m.is("ls -d /var/lib/mysqlha-site 2>/dev/null", "") // Nor is anything of the bundle left.
 		if c.after != "" {
 			m.do(c.after)
 		}
@@ -357,8 +385,9 @@ func (f *fleet) well() {
 			f.t.Errorf("%s: %s\n%s", name, said, f.everywhere("systemctl --failed --no-legend")[name])
 		}
 	}
+	f.machines["db2"].is("mountpoint -q /var/lib/mysql && ls -d /srv/disk/ibdata1 /srv/disk/lost+found", "/srv/disk/ibdata1\n/srv/disk/lost+found")
 	f.machines["db2"].is("cat /proc/sys/net/ipv4/tcp_retries2 /proc/sys/net/ipv4/tcp_keepalive_time", "5\n5")
-	for name, said := range f.everywhere(`ls -d /var/tmp/mysqlha-site /usr/sbin/policy-rc.d 2>/dev/null || :; find /etc -name '*.key' -perm /077`) {
+	for name, said := range f.everywhere(`ls -d /var/lib/mysqlha-site/bundle /usr/sbin/policy-rc.d 2>/dev/null || :; find /etc -name '*.key' -perm /077`) {
 		if said != "" {
 			f.t.Errorf("%s has %s", name, said)
 		}
