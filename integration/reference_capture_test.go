@@ -40,7 +40,7 @@ func TestReferenceNothingIsReadOnAnyLink(t *testing.T) {
 		}
 	}
 	p := startCapture(t, o.Name, hosts)
-	order(200)
+	order(800)
 	// What was connected before the capture began is seen from its beginning after this.
 	if err := s.Cluster().Signal(t.Context(), "primary", syscall.SIGKILL); err != nil {
 		t.Fatal(err)
