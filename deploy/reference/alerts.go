@@ -124,26 +124,27 @@ func (w *alertWatch) look(ctx context.Context) {
 // await returns when alerts of all these names have come up, or, without an error, when
 // they have had the time: who judges them says what is missing.
 func (w *alertWatch) await(ctx context.Context, names []string) error {
-	late := time.After(raisedWithin)
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	for {
+	bounded, stop := context.WithTimeout(ctx, raisedWithin)
+	defer stop()
+	err := sandbox.Poll(bounded, pollInterval, fmt.Sprintf("waiting for the alerts %v", names), func(context.Context) error {
 		w.mu.Lock()
-		there := !slices.ContainsFunc(names, func(name string) bool {
-			return !slices.ContainsFunc(w.raised, func(r Raised) bool { return r.Name == name })
-		})
-		w.mu.Unlock()
-		if there {
-			return nil
+		defer w.mu.Unlock()
+		if missing := without(names, w.raised); len(missing) > 0 {
+			return fmt.Errorf("there is no %v", missing)
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for the alerts %v: %w", names, context.Cause(ctx))
-		case <-late:
-			return nil
-		case <-tick.C:
-		}
+		return nil
+	})
+	if ctx.Err() == nil && bounded.Err() != nil {
+		return nil
 	}
+	return err
+}
+
+// without are the names of which no alert was raised.
+func without(names []string, raised []Raised) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return slices.ContainsFunc(raised, func(r Raised) bool { return r.Name == name })
+	})
 }
 
 // end looks once more, and returns all that came up.

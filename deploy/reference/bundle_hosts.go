@@ -188,14 +188,14 @@ func (b *bundler) monitoring(f *folder, h config.SiteHost, own string) {
 	}
 	f.put("/etc/default/prometheus", defaults(at.prometheus("/var/lib/prometheus/metrics2")), 0o644, "root", action{"prometheus", "restart"})
 	f.put("/etc/default/prometheus-alertmanager", defaults(at.alertmanager("/var/lib/prometheus/alertmanager")), 0o644, "root", action{"prometheus-alertmanager", "restart"})
-	routing := b.options.Routing
-	if routing == "" {
-		made := filepath.Join(f.dir, "made")
-		f.errs = append(f.errs, layout{site: b.site}.writeRouting(made))
-		routing = filepath.Join(made, "alertmanager.yml")
-		defer os.RemoveAll(made)
+	told := action{"prometheus-alertmanager", "reload"}
+	if b.options.Routing != "" {
+		f.copy(p.Dir+"/alertmanager.yml", b.options.Routing, 0o644, "root", told)
+		return
 	}
-	f.copy(p.Dir+"/alertmanager.yml", routing, 0o644, "root", action{"prometheus-alertmanager", "reload"})
+	routing, err := quietRouting()
+	f.errs = append(f.errs, err)
+	f.put(p.Dir+"/alertmanager.yml", routing, 0o644, "root", told)
 }
 
 // daemon is mysqlhad of a database host, or the redirector of an application host.

@@ -24,8 +24,9 @@ const (
 	ordersBefore = 100
 	ordersAfter  = 300
 	leastHold    = 8 * time.Second
-	// drillTimeout bounds a drill, besides its hold, mendTimeout the end of its harm, and silenceTimeout the wait for the end of alerts of
-	// the same name before it: MysqlhaFenced is told of for five minutes.
+	// drillTimeout bounds a drill, besides its hold, mendTimeout the end of its harm, and
+	// silenceTimeout the wait for the end of alerts of the same name before it:
+	// MysqlhaFenced is told of for five minutes.
 	drillTimeout   = 5 * time.Minute
 	mendTimeout    = 30 * time.Second
 	silenceTimeout = 6 * time.Minute
@@ -43,6 +44,9 @@ type Drill struct {
 	// harm does it.
 	harm func(*Site, context.Context) (harm, error)
 }
+
+// alerts are the names of all that it must raise.
+func (d Drill) alerts() []string { return append(slices.Clone(d.raises), d.back...) }
 
 // harm is what a drill has done to a site.
 type harm struct {
@@ -226,13 +230,13 @@ func (s *Site) stopEtcd(ctx context.Context) (harm, error) {
 }
 
 // Run carries a drill out under orders, has its harm last for hold at least, mends it, and
-// waits until the site is whole again. Its error is about what could not be carried out; what the drill has shown
-// is in the result.
+// waits until the site is whole again. Its error is about what could not be carried out;
+// what the drill has shown is in the result.
 func (s *Site) Run(ctx context.Context, d Drill, hold time.Duration) (r DrillResult, err error) {
 	r.Name = d.Name
 	silence, stop := context.WithTimeoutCause(ctx, silenceTimeout, fmt.Errorf("they had not ended after %s", silenceTimeout))
 	defer stop()
-	if err := s.awaitSilence(silence, append(slices.Clone(d.raises), d.back...)); err != nil {
+	if err := s.awaitSilence(silence, d.alerts()); err != nil {
 		return r, err
 	}
 	hold = max(hold, leastHold)
@@ -307,14 +311,9 @@ func (s *Site) suffer(ctx context.Context, d Drill, hold time.Duration, crowd *O
 // judge compares the alerts that came up with those that should have.
 func (r *DrillResult) judge(d Drill, struck []string, raised []Raised) {
 	r.Alerts = raised
-	for _, name := range append(slices.Clone(d.raises), d.back...) {
-		if !slices.ContainsFunc(raised, func(a Raised) bool { return a.Name == name }) {
-			r.Missing = append(r.Missing, name)
-		}
-	}
+	r.Missing = without(d.alerts(), raised)
 	for _, a := range raised {
-		named := slices.Contains(d.raises, a.Name) || slices.Contains(d.back, a.Name)
-		if !named || a.Of != "" && !slices.Contains(struck, a.Of) {
+		if !slices.Contains(d.alerts(), a.Name) || a.Of != "" && !slices.Contains(struck, a.Of) {
 			r.Unexpected = append(r.Unexpected, a.Alert)
 		}
 	}

@@ -216,7 +216,8 @@ func (l layout) writeHost(pki certs.Folder, h config.SiteHost) error {
 		errs = append(errs, copyFile(l.cluster("app.password"), l.host(h.Name, "db.password"), 0o600), os.Chown(l.host(h.Name, "db.password"), nobodyID, nobodyID))
 	case config.TierMonitor:
 		render("prometheus.yml", 0o644)
-		errs = append(errs, writeFile(filepath.Join(v.Dir, "mysqlha.rules.yml"), prometheus.Rules(), 0o644), l.writeRouting(v.Dir))
+		routing, err := quietRouting()
+		errs = append(errs, err, writeFile(filepath.Join(v.Dir, "alertmanager.yml"), routing, 0o644), writeFile(filepath.Join(v.Dir, "mysqlha.rules.yml"), prometheus.Rules(), 0o644))
 		// What has braces of its own is no template.
 		for _, name := range siteRules() {
 			rules, err := templateFiles.ReadFile("templates/" + name)
@@ -228,9 +229,9 @@ func (l layout) writeHost(pki certs.Folder, h config.SiteHost) error {
 	return errors.Join(errs...)
 }
 
-// writeRouting writes the shipped routing of alerts with receivers that tell nobody: the
-// alerts are seen in Alertmanager and Prometheus.
-func (l layout) writeRouting(dir string) error {
+// quietRouting is the shipped routing of alerts with receivers that tell nobody: the alerts
+// are seen in Alertmanager and Prometheus.
+func quietRouting() ([]byte, error) {
 	var shipped struct {
 		Route    map[string]any `yaml:"route"`
 		Inhibit  []any          `yaml:"inhibit_rules"`
@@ -239,13 +240,13 @@ func (l layout) writeRouting(dir string) error {
 		} `yaml:"receivers"`
 	}
 	if err := yaml.Unmarshal(alertmanager.Routing(), &shipped); err != nil {
-		return fmt.Errorf("reading the shipped routing of alerts: %w", err)
+		return nil, fmt.Errorf("reading the shipped routing of alerts: %w", err)
 	}
 	text, err := yaml.Marshal(map[string]any{"route": shipped.Route, "inhibit_rules": shipped.Inhibit, "receivers": shipped.Receiver})
 	if err != nil {
-		return fmt.Errorf("writing the routing of alerts: %w", err)
+		return nil, fmt.Errorf("writing the routing of alerts: %w", err)
 	}
-	return writeFile(filepath.Join(dir, "alertmanager.yml"), text, 0o644)
+	return text, nil
 }
 
 // handPair copies a certificate and its key, readable by their owner alone.

@@ -95,12 +95,7 @@ func up(c *cli.Context) error {
 }
 
 func status(c *cli.Context) error {
-	s, err := reference.Open(c.String("dir"))
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	return s.WriteStatus(c.Context, c.App.Writer)
+	return withSite(c, func(s *reference.Site) error { return s.WriteStatus(c.Context, c.App.Writer) })
 }
 
 // orders is interrupted by letting the customers finish, and then still checks.
